@@ -1,0 +1,22 @@
+// Token embedding: row ids[r] of a (ROWS, K) matrix becomes row r of y, for the step's rows.
+// Each invocation brings one unit of 8 columns. A matrix split into shards has one dispatch a shard; this one holds rows from FIRST_ROW.
+
+@group(0) @binding(2) var<storage, read> ids: array<u32>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+  let unit = workgroup.x * 64u + index;
+  let token = workgroup.y;
+  let id = ids[token];
+  if (unit >= UNITS || id < FIRST_ROW || id >= FIRST_ROW + ROWS) {
+    return;
+  }
+  let row = id - FIRST_ROW;
+  let at = (row / 4u) * UNITS + unit;
+  let w = unit_quants(at);
+  let scales = block_scales(at / UNITS_PER_BLOCK);
+  let r = row % 4u;
+  y[token * Y_STRIDE + 2u * unit] = SCALE * (scales.scale[r] * transpose(w.lo)[r] + scales.offset[r]);
+  y[token * Y_STRIDE + 2u * unit + 1u] = SCALE * (scales.scale[r] * transpose(w.hi)[r] + scales.offset[r]);
+}

@@ -1,0 +1,28 @@
+// Reading a staged run of GGUF bytes, whose blocks are aligned to 2 bytes at best.
+
+struct Chunk {
+  // First quad of the matrix that this run holds.
+  first_quad: u32,
+  // Rows in this run.
+  rows: u32,
+}
+
+@group(0) @binding(0) var<storage, read> staged: array<u32>;
+@group(0) @binding(1) var<storage, read> chunk: Chunk;
+@group(0) @binding(2) var<storage, read_write> quants: array<vec4<u32>>;
+
+// The 16 bits at an even byte offset.
+fn half_at(offset: u32) -> u32 {
+  return (staged[offset / 4u] >> (8u * (offset & 2u))) & 0xffffu;
+}
+
+// The 32 bits at an even byte offset.
+fn word_at(offset: u32) -> u32 {
+  return half_at(offset) | (half_at(offset + 2u) << 16u);
+}
+
+// Which quad and block of the run this invocation handles.
+fn place(workgroup: vec3<u32>, workgroups: vec3<u32>, index: u32) -> vec2<u32> {
+  let i = (workgroup.y * workgroups.x + workgroup.x) * 64u + index;
+  return vec2<u32>(i / BLOCKS, i % BLOCKS);
+}

@@ -1,0 +1,30 @@
+// GGUF Q4_1: 32 columns share an f16 scale and an f16 minimum; weight = scale * nibble + minimum.
+// A unit is one vec4 (component = row); byte j of a word holds column j in its low and column j + 4 in its high nibble.
+const UNITS_PER_BLOCK: u32 = 4u;
+const HAS_OFFSET: bool = true;
+
+// One word a row: the scale below, the minimum above.
+@group(0) @binding(1) var<storage, read> scales: array<vec4<u32>>;
+
+fn bytes_to_columns(q: vec4<u32>) -> mat4x4<f32> {
+  return mat4x4<f32>(
+    vec4<f32>(q & vec4<u32>(0xffu)),
+    vec4<f32>((q >> vec4<u32>(8u)) & vec4<u32>(0xffu)),
+    vec4<f32>((q >> vec4<u32>(16u)) & vec4<u32>(0xffu)),
+    vec4<f32>(q >> vec4<u32>(24u)),
+  );
+}
+
+fn unit_quants(unit: u32) -> Unit {
+  let q = quants[unit];
+  return Unit(bytes_to_columns(q & vec4<u32>(0x0f0f0f0fu)), bytes_to_columns((q >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu)));
+}
+
+fn block_scales(block: u32) -> Scales {
+  let packed = scales[block];
+  let a = unpack2x16float(packed.x);
+  let b = unpack2x16float(packed.y);
+  let c = unpack2x16float(packed.z);
+  let d = unpack2x16float(packed.w);
+  return Scales(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+}

@@ -1,0 +1,281 @@
+//! An open device: the one handle through which all other rooms reach the GPU.
+
+use super::adapter::{self, AdapterChoice, Capabilities, DeviceInfo, DeviceLimits};
+use super::buffer::{Binding, Buffer, MemoryUse};
+use super::pipeline::{Pipeline, PipelineCache, Shader};
+use super::plan::{Plan, Span};
+use super::wait::{Signal, signal};
+use super::{GpuError, readback};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+/// How to open a device.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// Which adapter, and at most which tier.
+    pub adapter: AdapterChoice,
+    /// In a browser: the device will have `subgroups`, which wgpu itself cannot see or ask for.
+    pub web_subgroups: bool,
+}
+
+/// An open GPU device. Cloning gives another handle to the same device.
+#[derive(Clone)]
+pub struct Gpu(Rc<Inner>);
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: DeviceInfo,
+    capabilities: Capabilities,
+    memory: Rc<Cell<MemoryUse>>,
+    submits: Cell<u64>,
+    pipelines: PipelineCache,
+    failure: Arc<Mutex<Option<GpuError>>>,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("info", &self.0.info).finish_non_exhaustive()
+    }
+}
+
+impl Gpu {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// [`GpuError::NoAdapter`], [`GpuError::UnknownAdapter`], [`GpuError::TierUnavailable`] or [`GpuError::DeviceRefused`].
+    pub async fn open(options: GpuOptions) -> Result<Self, GpuError> {
+        let found = adapter::choose(&adapter::instance(), &options.adapter, options.web_subgroups).await?;
+        let offered = found.adapter.limits();
+        let defaults = wgpu::Limits::default();
+        let required = wgpu::Limits {
+            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+            max_buffer_size: offered.max_buffer_size,
+            min_storage_buffer_offset_alignment: offered.min_storage_buffer_offset_alignment,
+            min_uniform_buffer_offset_alignment: offered.min_uniform_buffer_offset_alignment,
+            ..defaults
+        };
+        let mut features = wgpu::Features::empty();
+        features.set(wgpu::Features::SUBGROUP, found.capabilities.subgroups && !options.web_subgroups);
+        features.set(wgpu::Features::SHADER_F16, found.capabilities.f16);
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("kinglet"),
+            required_features: features,
+            required_limits: required,
+            ..Default::default()
+        };
+        let (device, queue) = found
+            .adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|error| GpuError::DeviceRefused { adapter: found.info.name.clone(), reason: error.to_string() })?;
+
+        let memory = Rc::new(Cell::new(MemoryUse::default()));
+        let failure = Arc::new(Mutex::new(None));
+        let on_error = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            record(&on_error, match error {
+                wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { in_use: 0 },
+                other => GpuError::Rejected { reason: other.to_string() },
+            });
+        }));
+        let on_lost = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                record(&on_lost, GpuError::DeviceLost { reason: message });
+            }
+        });
+        Ok(Self(Rc::new(Inner {
+            device,
+            queue,
+            info: found.info,
+            capabilities: found.capabilities,
+            memory,
+            submits: Cell::new(0),
+            pipelines: PipelineCache::default(),
+            failure,
+        })))
+    }
+
+    /// What this device is.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.0.info
+    }
+
+    /// The optional features that kernels may use.
+    pub fn capabilities(&self) -> Capabilities {
+        self.0.capabilities
+    }
+
+    /// The device's limits.
+    pub fn limits(&self) -> DeviceLimits {
+        self.0.info.limits
+    }
+
+    /// Bytes allocated now and at most so far, and the number of allocations.
+    pub fn memory(&self) -> MemoryUse {
+        self.0.memory.get()
+    }
+
+    /// Submits so far.
+    pub fn submits(&self) -> u64 {
+        self.0.submits.get()
+    }
+
+    /// The first failure that the device reported since it was opened, if any.
+    ///
+    /// # Errors
+    /// That failure.
+    pub fn check(&self) -> Result<(), GpuError> {
+        match self.0.failure.lock() {
+            Ok(failure) => match failure.clone() {
+                Some(GpuError::OutOfMemory { .. }) => Err(GpuError::OutOfMemory { in_use: self.memory().current }),
+                Some(error) => Err(error),
+                None => Ok(()),
+            },
+            Err(_) => Err(GpuError::Rejected { reason: "an error handler panicked".into() }),
+        }
+    }
+
+    /// A storage buffer of `bytes` bytes (rounded up to 16), zeroed.
+    ///
+    /// # Errors
+    /// [`GpuError::TooLarge`] beyond the device's limit. Lack of memory shows in [`Gpu::check`].
+    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, GpuError> {
+        use wgpu::BufferUsages as Usage;
+        self.buffer_for(label, bytes, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
+    }
+
+    /// A storage buffer that holds `data`.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn upload<T: bytemuck::NoUninit>(&self, label: &str, data: &[T]) -> Result<Buffer, GpuError> {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        let buffer = self.buffer(label, bytes.len() as u64)?;
+        self.write(&buffer, 0, bytes);
+        Ok(buffer)
+    }
+
+    pub(super) fn buffer_for(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer, GpuError> {
+        let size = bytes.max(16).next_multiple_of(16);
+        let limit = self.limits().buffer_bytes;
+        if size > limit {
+            return Err(GpuError::TooLarge { what: label.into(), bytes: size, limit });
+        }
+        let raw = self.0.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false });
+        Ok(Buffer::new(raw, self.0.memory.clone()))
+    }
+
+    /// Writes `bytes` at `offset` (a multiple of 4) before the next submit; an odd tail is padded with zeros.
+    pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
+        let whole = bytes.len() & !3;
+        self.0.queue.write_buffer(buffer.raw(), offset, &bytes[..whole]);
+        if whole < bytes.len() {
+            let mut tail = [0; 4];
+            tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.0.queue.write_buffer(buffer.raw(), offset + whole as u64, &tail);
+        }
+    }
+
+    /// Writes bytes that are in JavaScript's memory, which never pass through WASM's; an odd tail is padded with zeros.
+    ///
+    /// # Errors
+    /// [`GpuError::Rejected`] with the browser's words.
+    #[cfg(target_arch = "wasm32")]
+    pub fn write_js(&self, buffer: &Buffer, offset: u64, bytes: &js_sys::Uint8Array) -> Result<(), GpuError> {
+        let rejected = |reason: String| GpuError::Rejected { reason };
+        let (Some(queue), Some(raw)) = (self.0.queue.as_webgpu(), buffer.raw().as_webgpu()) else {
+            return Err(rejected("the device is not the browser's".into()));
+        };
+        let whole = bytes.length() & !3;
+        let aligned = if whole == bytes.length() { bytes.clone() } else { bytes.subarray(0, whole) };
+        queue
+            .write_buffer_with_f64_and_buffer_source(raw, offset as f64, &aligned)
+            .map_err(|error| rejected(format!("{error:?}")))?;
+        if whole < bytes.length() {
+            self.write(buffer, offset + u64::from(whole), &bytes.subarray(whole, bytes.length()).to_vec());
+        }
+        Ok(())
+    }
+
+    /// The pipeline of `shader`, compiled once per distinct text.
+    pub fn pipeline(&self, shader: &Shader) -> Rc<Pipeline> {
+        self.0.pipelines.get(&self.0.device, shader)
+    }
+
+    /// Pipelines compiled so far.
+    pub fn pipeline_count(&self) -> usize {
+        self.0.pipelines.len()
+    }
+
+    pub(super) fn bind_group(&self, pipeline: &Pipeline, bindings: &[Binding]) -> wgpu::BindGroup {
+        let entries: Vec<_> = bindings
+            .iter()
+            .enumerate()
+            .map(|(index, binding)| wgpu::BindGroupEntry { binding: index as u32, resource: binding.resource() })
+            .collect();
+        self.0.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: pipeline.layout(), entries: &entries })
+    }
+
+    /// Runs a plan in one encoder, one compute pass and one submit.
+    pub fn run(&self, plan: &Plan, span: Span) {
+        self.submit(|encoder| plan.encode(encoder, span));
+    }
+
+    /// Encodes with `record` and submits.
+    pub(super) fn submit(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> wgpu::SubmissionIndex {
+        let mut encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        record(&mut encoder);
+        self.0.submits.set(self.0.submits.get() + 1);
+        self.0.queue.submit([encoder.finish()])
+    }
+
+    /// An empty submit. Firefox completes maps on a slow timer unless something is submitted after them.
+    pub(super) fn kick(&self) {
+        if cfg!(target_arch = "wasm32") {
+            self.0.queue.submit([]);
+        }
+    }
+
+    /// Lets callbacks run; with `index` waits until that submission is done. In a browser both happen by themselves.
+    pub(super) fn poll(&self, index: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
+        let poll = match index {
+            Some(index) => wgpu::PollType::Wait { submission_index: Some(index), timeout: None },
+            None => wgpu::PollType::Poll,
+        };
+        self.0.device.poll(poll).map(drop).map_err(|error| {
+            self.check().err().unwrap_or(GpuError::DeviceLost { reason: error.to_string() })
+        })
+    }
+
+    /// Waits until everything submitted so far is done.
+    ///
+    /// # Errors
+    /// The failure that the device reported.
+    pub async fn idle(&self) -> Result<(), GpuError> {
+        let (sender, done): (_, Signal<()>) = signal();
+        let index = self.0.queue.submit([]);
+        self.0.queue.on_submitted_work_done(move || sender.send(()));
+        self.kick();
+        self.poll(Some(index))?;
+        done.await;
+        self.check()
+    }
+
+    /// The contents of `buffer`. For tests, logits and diagnosis; never in the decode loop.
+    ///
+    /// # Errors
+    /// The failure that the device reported.
+    pub async fn download<T: bytemuck::Pod>(&self, buffer: &Buffer, range: std::ops::Range<u64>) -> Result<Vec<T>, GpuError> {
+        let bytes = readback::download(self, buffer, range).await?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+}
+
+fn record(slot: &Mutex<Option<GpuError>>, error: GpuError) {
+    if let Ok(mut slot) = slot.lock() {
+        slot.get_or_insert(error);
+    }
+}

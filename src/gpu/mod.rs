@@ -1,0 +1,20 @@
+//! The GPU room: adapter, tier, buffers, pipelines, plans of dispatches, readback.
+//!
+//! Everything here is about *how* work reaches the device. What the work means (kernels, weights, models) lives elsewhere.
+
+mod adapter;
+mod buffer;
+mod device;
+mod error;
+mod pipeline;
+mod plan;
+mod readback;
+mod wait;
+
+pub use adapter::{AdapterChoice, Capabilities, DeviceInfo, DeviceLimits, Tier, devices};
+pub use buffer::{Binding, Buffer, MemoryUse};
+pub use device::{Gpu, GpuOptions};
+pub use error::GpuError;
+pub use pipeline::{Access, Pipeline, Shader};
+pub use plan::{Dispatch, Grid, Plan, Span, Traffic};
+pub use readback::{Pending, ReadbackRing};

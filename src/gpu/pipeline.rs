@@ -1,0 +1,114 @@
+//! Shaders and their compiled pipelines.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// How a kernel uses one of its bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`
+    ReadWrite,
+}
+
+/// A complete WGSL program of one entry point `main`, without the header that differs between targets.
+#[derive(Debug, Clone)]
+pub struct Shader {
+    /// The kernel's name.
+    pub name: &'static str,
+    /// Constants, fragments and kernel, in that order.
+    pub wgsl: String,
+    /// Group 0's bindings, all storage buffers, in order.
+    pub bindings: Vec<Access>,
+    /// The text uses subgroup operations.
+    pub subgroups: bool,
+}
+
+impl Shader {
+    /// The text for a browser, or (`web: false`) for wgpu's own front end, which rejects the directive that browsers require.
+    pub fn text(&self, web: bool) -> String {
+        let header = if self.subgroups && web { "enable subgroups;\n" } else { "" };
+        format!("{header}{}", self.wgsl)
+    }
+}
+
+/// A compiled shader and the layout of its bindings.
+#[derive(Debug)]
+pub struct Pipeline {
+    name: &'static str,
+    raw: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+impl Pipeline {
+    /// The kernel's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn raw(&self) -> &wgpu::ComputePipeline {
+        &self.raw
+    }
+
+    pub(super) fn layout(&self) -> &wgpu::BindGroupLayout {
+        &self.layout
+    }
+}
+
+#[derive(Default)]
+pub(super) struct PipelineCache(RefCell<HashMap<String, Rc<Pipeline>>>);
+
+impl PipelineCache {
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    pub(super) fn get(&self, device: &wgpu::Device, shader: &Shader) -> Rc<Pipeline> {
+        if let Some(pipeline) = self.0.borrow().get(&shader.wgsl) {
+            return pipeline.clone();
+        }
+        let pipeline = Rc::new(compile(device, shader));
+        self.0.borrow_mut().insert(shader.wgsl.clone(), pipeline.clone());
+        pipeline
+    }
+}
+
+fn compile(device: &wgpu::Device, shader: &Shader) -> Pipeline {
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some(shader.name),
+        source: wgpu::ShaderSource::Wgsl(shader.text(cfg!(target_arch = "wasm32")).into()),
+    });
+    let entries: Vec<_> = shader
+        .bindings
+        .iter()
+        .enumerate()
+        .map(|(index, access)| wgpu::BindGroupLayoutEntry {
+            binding: index as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(shader.name), entries: &entries });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(shader.name),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(shader.name),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        // Kernels write workgroup memory before they read it.
+        compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
+        cache: None,
+    });
+    Pipeline { name: shader.name, raw, layout }
+}

@@ -1,0 +1,28 @@
+//! The kernels: for each its constants, its grid, the fragments it is made of, what it reads, and the `f64` twin that tests hold it to.
+//!
+//! A shader is the concatenation of constants, shared structures, a weight format, a reduction and a kernel; sizes are baked in as
+//! constants, so that the device's compiler sees them, and only what changes from step to step is read from memory.
+
+mod attention_decode;
+mod attention_prefill;
+mod embed;
+mod format;
+mod kv;
+mod matmul;
+mod matvec;
+mod repack;
+mod rms_norm;
+mod rope_kv;
+mod source;
+mod swiglu;
+
+pub use embed::{Embed, embed_reference};
+pub use format::{Format, Planes};
+pub use kv::{Attention, KvType};
+pub use matmul::Matmul;
+pub use matvec::{Matvec, matvec_reference};
+pub use repack::{Repack, RepackChunk};
+pub use rms_norm::{RmsNorm, rms_norm_reference};
+pub use rope_kv::{RopeKv, RopeLayout, rope_reference, rope_turns};
+pub use source::Step;
+pub use swiglu::{Swiglu, swiglu_reference};

@@ -1,0 +1,54 @@
+//! From staged GGUF bytes to the planes that the other kernels read.
+
+use super::format::Format;
+use super::source::Source;
+use crate::gpu::{Access, Shader};
+
+/// Which part of a matrix a staged run holds, as `lib/bytes.wgsl` has it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct RepackChunk {
+    /// First quad of the matrix that the run fills.
+    pub first_quad: u32,
+    /// Rows in the run.
+    pub rows: u32,
+}
+
+/// Repacks a run of whole rows. Bindings: staged, chunk, quants, and scales where the format has them.
+#[derive(Debug, Clone, Copy)]
+pub struct Repack {
+    /// Weight format.
+    pub format: Format,
+    /// Columns of the matrix.
+    pub k: u32,
+}
+
+impl Repack {
+    /// The shader; its grid is [`Repack::workgroups`].
+    pub fn shader(&self) -> Shader {
+        let source = Source::new().uint("BLOCKS", self.k / self.format.block_columns());
+        let bytes = include_str!("../../shaders/lib/bytes.wgsl");
+        let plain = include_str!("../../shaders/repack/plain.wgsl");
+        let (source, kernel) = match self.format {
+            Format::F32 | Format::F16 | Format::BF16 => (source.uint("WORDS_PER_UNIT", self.format.words_per_unit()), plain),
+            Format::Q4_0 => (source, include_str!("../../shaders/repack/q4_0.wgsl")),
+            Format::Q4_1 => (source, include_str!("../../shaders/repack/q4_1.wgsl")),
+            Format::Q8_0 => (source, include_str!("../../shaders/repack/q8_0.wgsl")),
+        };
+        let mut bindings = vec![Access::Read, Access::Read, Access::ReadWrite];
+        if self.has_scales() {
+            bindings.push(Access::ReadWrite);
+        }
+        source.fragment(bytes).build("repack", kernel, &bindings)
+    }
+
+    /// The format has a scale plane.
+    pub fn has_scales(&self) -> bool {
+        self.format.planes(4, self.k).scales > 0
+    }
+
+    /// Workgroups for a run of `rows` rows.
+    pub fn workgroups(&self, rows: u32) -> u32 {
+        (rows.div_ceil(4) * (self.k / self.format.block_columns())).div_ceil(64)
+    }
+}

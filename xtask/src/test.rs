@@ -1,0 +1,244 @@
+//! `cargo xtask test`: every test of the project, in stages, and one closing count.
+//!
+//! A test binary's name says where it belongs: `gpu_*` needs a GPU and runs on every software adapter, `model_*` runs the
+//! real model, `web_*` runs inside the browser, `e2e_*` drives the built page. All others are plain tests.
+
+use crate::summary::{self, Counts, Summary};
+use crate::{model, npm, setup, sh, tools, wasm, web};
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+/// Which part of the tests to run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Only {
+    Unit,
+    Gpu,
+    Web,
+    E2e,
+}
+
+impl std::str::FromStr for Only {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "unit" => Ok(Self::Unit),
+            "gpu" => Ok(Self::Gpu),
+            "web" => Ok(Self::Web),
+            "e2e" => Ok(Self::E2e),
+            other => Err(format!("'{other}' is none of unit, gpu, web, e2e")),
+        }
+    }
+}
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub only: Option<Only>,
+    pub fast: bool,
+}
+
+const UNIT: &str = "not binary(/^(gpu|model|e2e)_/)";
+const GPU: &str = "binary(/^(gpu|model)_/)";
+const GPU_FAST: &str = "binary(/^gpu_/)";
+/// What a second adapter can show: kernels and the GPU room, not the tests of pure computation.
+const SECOND_GPU: &str = "binary(/^gpu_/) or test(/^(gpu|kernels)::/)";
+const E2E: &str = "binary(/^e2e_/)";
+
+/// Runs the tests, prints the closing count, fails if anything failed.
+pub fn run(options: Options) -> Result<()> {
+    let start = Instant::now();
+    let wants = |part| options.only.is_none_or(|only| only == part);
+    let browser = wants(Only::E2e) && !options.fast || wants(Only::Web);
+    setup::setup(setup::Needs { wasm: browser, browser: browser || wants(Only::Gpu), tint: false, ..setup::Needs::ALL })?;
+    model::fetch_model(crate::DEFAULT_MODEL)?;
+    model::fetch_vocab()?;
+
+    let mut summary = Summary::default();
+    let lavapipe = tools::lavapipe_icd();
+    let mut native = |stage: &str, filter: &str, icd: Option<&Path>| {
+        let time = Instant::now();
+        let counts = nextest(filter, icd).unwrap_or_else(|error| failure(&error));
+        summary.add(stage, counts, &seconds(time));
+    };
+    if wants(Only::Unit) {
+        native("native", UNIT, lavapipe.as_deref());
+    }
+    if wants(Only::Gpu) {
+        let filter = if options.fast { GPU_FAST } else { GPU };
+        let stage = match lavapipe {
+            Some(_) => "native, GPU (lavapipe)",
+            None => "native, GPU (this machine's)",
+        };
+        native(stage, filter, lavapipe.as_deref());
+        if !options.fast {
+            match tools::swiftshader_icd() {
+                Some(icd) => native("native, GPU (SwiftShader)", SECOND_GPU, Some(&icd)),
+                None => eprintln!("No SwiftShader here: the GPU tests ran on one adapter only."),
+            }
+        }
+    }
+    if wants(Only::Web) {
+        stage(&mut summary, "JS facade (node)", facade);
+        stage(&mut summary, "in the browser", in_browser);
+    }
+    if wants(Only::E2e) && !options.fast {
+        stage(&mut summary, "browser, end to end", end_to_end);
+    }
+
+    eprintln!("\nall of it: {:.0} s", start.elapsed().as_secs_f64());
+    print!("{}", summary.render());
+    let total = summary.total();
+    if total.failed > 0 {
+        // The counts must stay the last line of standard output, which this is not on.
+        bail!("{} tests failed", total.failed);
+    }
+    if total.passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
+
+/// Runs one stage that may have nothing to run, which its note then says.
+fn stage(summary: &mut Summary, name: &str, run: fn() -> Result<Outcome>) {
+    let time = Instant::now();
+    match run() {
+        Ok(Outcome::Ran(counts)) => summary.add(name, counts, &seconds(time)),
+        Ok(Outcome::Nothing(why)) => summary.add(name, Counts::default(), why),
+        Ok(Outcome::Impossible(why)) => {
+            let counts = Counts { skipped: 1, ..Counts::default() };
+            summary.add(name, counts, why);
+        }
+        Err(error) => summary.add(name, failure(&error), &seconds(time)),
+    }
+}
+
+enum Outcome {
+    Ran(Counts),
+    /// There is no such test.
+    Nothing(&'static str),
+    /// There are tests, but they cannot run on this machine.
+    Impossible(&'static str),
+}
+
+/// What kept a stage from counting is one failure, and is shown.
+fn failure(error: &anyhow::Error) -> Counts {
+    eprintln!("xtask: {error:#}");
+    Counts { failed: 1, ..Counts::default() }
+}
+
+fn seconds(since: Instant) -> String {
+    format!("{:.0} s", since.elapsed().as_secs_f64())
+}
+
+fn nextest_command(verb: &str, filter: &str, icd: Option<&Path>) -> Command {
+    let mut command = tools::cargo();
+    command.args(["nextest", verb, "--workspace", "-E", filter]);
+    if let Some(icd) = icd {
+        // The second name is the one of newer Vulkan loaders.
+        command.env("VK_ICD_FILENAMES", icd).env("VK_DRIVER_FILES", icd);
+    }
+    command.env("KINGLET_CACHE", tools::cache());
+    command
+}
+
+fn nextest(filter: &str, icd: Option<&Path>) -> Result<Counts> {
+    let mut run = nextest_command("run", filter, icd);
+    run.args(["--no-tests", "pass", "--no-fail-fast"]);
+    counted(&mut run, filter, icd)
+}
+
+fn counted(run: &mut Command, filter: &str, icd: Option<&Path>) -> Result<Counts> {
+    let (ok, output) = sh::run_captured(run)?;
+    let Some(mut counts) = summary::nextest(&output) else {
+        if ok {
+            return Ok(Counts::default());
+        }
+        bail!("the tests could not be built or started");
+    };
+    let mut list = nextest_command("list", filter, icd);
+    list.args(["--message-format", "json"]);
+    counts.skipped = summary::nextest_ignored(&sh::output(&mut list).unwrap_or_default());
+    if !ok && counts.failed == 0 {
+        counts.failed = 1;
+    }
+    Ok(counts)
+}
+
+/// The JS facade's own tests, against a worker that only pretends.
+fn facade() -> Result<Outcome> {
+    let folder = tools::root().join("web/npm/test");
+    if !folder.is_dir() {
+        return Ok(Outcome::Nothing("no web/npm/test yet"));
+    }
+    let mut node = sh::cmd("node");
+    node.args(["--test", "--test-reporter=tap"]);
+    node.args(web::files(&folder)?.iter().filter(|file| file.to_string_lossy().ends_with(".test.mjs")));
+    let (ok, output) = sh::run_captured(&mut node)?;
+    let mut counts = summary::node(&output);
+    if !ok && counts.failed == 0 {
+        counts.failed = 1;
+    }
+    Ok(Outcome::Ran(counts))
+}
+
+/// wasm-bindgen tests in headless Chromium.
+fn in_browser() -> Result<Outcome> {
+    if !has_tests("web_")? {
+        return Ok(Outcome::Nothing("no tests/web_*.rs yet"));
+    }
+    let Some(driver) = tools::chromedriver().filter(|_| tools::chromium().is_some()) else {
+        return Ok(Outcome::Impossible("no Chromium with its driver here"));
+    };
+    let mut cargo = tools::cargo();
+    cargo.args(["test", "--target", wasm::TARGET, "--no-default-features"]);
+    cargo.args(["--features", "worker", "--no-fail-fast", "--test", "web_*"]);
+    wasm::toolchain()?.apply(&mut cargo);
+    cargo
+        .env("CHROMEDRIVER", driver)
+        // A software GPU in a browser is slow, and compiling pipelines is part of a test.
+        .env("WASM_BINDGEN_TEST_TIMEOUT", "600");
+    let (ok, output) = sh::run_captured(&mut cargo)?;
+    let mut counts = summary::libtest(&output);
+    if !ok && counts.failed == 0 {
+        counts.failed = 1;
+    }
+    Ok(Outcome::Ran(counts))
+}
+
+/// The built page and the built package in a real browser.
+fn end_to_end() -> Result<Outcome> {
+    if !has_tests("e2e_")? {
+        return Ok(Outcome::Nothing("no tests/e2e_*.rs yet"));
+    }
+    let (Some(chromium), Some(driver)) = (tools::chromium(), tools::chromedriver()) else {
+        return Ok(Outcome::Impossible("no Chromium with its driver here"));
+    };
+    web::build().context("the page could not be built")?;
+    npm::build().context("the package could not be built")?;
+    let mut run = nextest_command("run", E2E, tools::lavapipe_icd().as_deref());
+    run.args(["--no-tests", "pass", "--no-fail-fast"])
+        .env("KINGLET_DIST", web::dist())
+        .env("KINGLET_NPM", npm::dist())
+        .env("KINGLET_CHROMIUM", chromium)
+        .env("CHROMEDRIVER", driver);
+    Ok(Outcome::Ran(counted(&mut run, E2E, None)?))
+}
+
+/// True if tests/ holds a test whose name starts so.
+fn has_tests(prefix: &str) -> Result<bool> {
+    let Ok(entries) = std::fs::read_dir(tools::root().join("tests")) else {
+        return Ok(false);
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_test = name.ends_with(".rs") || path.join("main.rs").is_file();
+        if name.starts_with(prefix) && is_test {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
