@@ -1,0 +1,75 @@
+//! A chat completion, from request to reply.
+
+use super::request::ChatRequest;
+use super::types::{ChatChunk, ChatReply, FinishReason, ReplyHead, Timings, Usage};
+use crate::engine::{self, AbortSignal, Engine, Error, GenerateParams};
+use crate::sampling::SamplingParams;
+use crate::text::{Message, RenderOptions};
+
+/// Messages through the model's chat template to ids, with the assistant's answer about to begin.
+///
+/// # Errors
+/// A template that refuses the messages; text that the vocabulary cannot express.
+pub fn encode_chat(engine: &Engine, messages: &[Message], options: &RenderOptions) -> Result<Vec<u32>, Error> {
+    let rendered = engine.template().render(messages, options)?;
+    Ok(engine.tokenizer().encode_rendered(&rendered)?)
+}
+
+/// Answers `request`. `seed` serves where the request has none. Every chunk goes to `on_chunk` as soon as its text is certain; the reply is
+/// the whole. An aborted answer is a reply too, with the finish reason `abort`.
+///
+/// # Errors
+/// Whatever is wrong with the request's messages or parameters, or with the device.
+pub async fn chat(
+    engine: &mut Engine,
+    request: &ChatRequest,
+    head: &ReplyHead,
+    seed: u64,
+    options: &RenderOptions,
+    on_chunk: &mut dyn FnMut(ChatChunk),
+    abort: &AbortSignal,
+) -> Result<ChatReply, Error> {
+    let messages: Vec<Message> =
+        request.messages.iter().map(|message| Message::new(message.role.as_str(), message.content.clone())).collect();
+    let prompt = encode_chat(engine, &messages, options)?;
+    let defaults = SamplingParams::default();
+    let params = GenerateParams {
+        max_tokens: request.max_tokens,
+        sampling: SamplingParams {
+            temperature: request.temperature.unwrap_or(defaults.temperature),
+            top_k: request.top_k.unwrap_or(defaults.top_k),
+            top_p: request.top_p.unwrap_or(defaults.top_p),
+            min_p: request.min_p.unwrap_or(defaults.min_p),
+            repeat_penalty: request.repetition_penalty.unwrap_or(defaults.repeat_penalty),
+            seed: request.seed.unwrap_or(seed),
+        },
+        stop: request.stop.clone(),
+        ignore_eos: request.ignore_eos,
+    };
+    on_chunk(ChatChunk::role(head));
+    let mut on_token = |text: &str, _id: u32| {
+        if !text.is_empty() {
+            on_chunk(ChatChunk::text(head, text));
+        }
+    };
+    let answer = engine.generate(&prompt, &params, &mut on_token, abort).await?;
+    let reason = match answer.finish_reason {
+        engine::FinishReason::Stop => FinishReason::Stop,
+        engine::FinishReason::Length => FinishReason::Length,
+        engine::FinishReason::Abort => FinishReason::Abort,
+    };
+    let [prompt_tokens, drawn, cached] = [answer.prompt_tokens, answer.ids.len(), answer.cached_tokens].map(|n| n as u32);
+    let usage = Usage::new(prompt_tokens, drawn, cached);
+    let timings = Timings::new(
+        prompt_tokens - cached,
+        answer.timings.prefill_s,
+        drawn.saturating_sub(1),
+        answer.timings.decode_s,
+        cached,
+    );
+    on_chunk(ChatChunk::finish(head, reason, timings));
+    if request.stream_options.include_usage {
+        on_chunk(ChatChunk::usage(head, usage));
+    }
+    Ok(ChatReply::new(head, answer.text, reason, usage, timings))
+}

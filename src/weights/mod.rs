@@ -1,0 +1,17 @@
+//! Weights: reading model files, where their bytes come from, and what their quantization types mean.
+
+pub mod dequant;
+pub mod gguf;
+pub mod known;
+pub mod source;
+pub mod types;
+
+#[cfg(feature = "engine")]
+mod matrix;
+#[cfg(feature = "engine")]
+mod upload;
+
+#[cfg(feature = "engine")]
+pub use matrix::{Matrix, Shard, format_of};
+#[cfg(feature = "engine")]
+pub use upload::{CHUNK_BYTES, UploadError, Uploader, matrix_format};

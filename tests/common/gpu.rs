@@ -1,0 +1,87 @@
+//! Opening the device under test and running one kernel on it.
+
+use kinglet::gpu::{AdapterChoice, Binding, Buffer, Dispatch, Gpu, GpuOptions, Plan, Span, Tier};
+
+/// The device under test: the first adapter that the environment offers (`VK_ICD_FILENAMES` chooses the driver).
+pub fn open() -> Gpu {
+    pollster::block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)")
+}
+
+/// The device with its own features, and again as tier C, so that both reductions are covered.
+pub fn open_both() -> [Gpu; 2] {
+    let plain = AdapterChoice { name: None, tier: Some(Tier::C) };
+    [open(), pollster::block_on(Gpu::open(GpuOptions { adapter: plain, web_subgroups: false })).expect("tier C")]
+}
+
+/// Runs one dispatch and returns the `f32` contents of `output`.
+pub fn run(gpu: &Gpu, dispatch: &Dispatch, bindings: &[Binding], span: Span, output: &Buffer) -> Vec<f32> {
+    let mut plan = Plan::default();
+    plan.push(gpu, dispatch, bindings);
+    gpu.run(&plan, span);
+    download(gpu, output)
+}
+
+/// The contents of a buffer as numbers.
+pub fn download<T: bytemuck::Pod>(gpu: &Gpu, buffer: &Buffer) -> Vec<T> {
+    pollster::block_on(gpu.download(buffer, 0..buffer.size())).expect("the device works")
+}
+
+/// A small deterministic generator (SplitMix64), so that every failure can be repeated.
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in -1..1.
+    pub fn signed(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    /// Uniform in 0..n.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.bits() % n
+    }
+
+    /// `n` values in -1..1.
+    pub fn vector(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.signed()).collect()
+    }
+
+    /// Plausible GGUF bytes of `rows` × `k` weights: random quants, small finite scales.
+    pub fn weights(&mut self, format: kinglet::kernels::Format, rows: u32, k: u32) -> Vec<u8> {
+        use kinglet::kernels::Format;
+        let blocks = rows * (k / format.block_columns());
+        let mut bytes = Vec::new();
+        for _ in 0..blocks {
+            match format {
+                Format::F32 => (0..8).for_each(|_| bytes.extend(self.signed().to_le_bytes())),
+                Format::F16 => (0..8).for_each(|_| bytes.extend(half::f16::from_f32(self.signed()).to_le_bytes())),
+                Format::BF16 => (0..8).for_each(|_| bytes.extend(half::bf16::from_f32(self.signed()).to_le_bytes())),
+                _ => {
+                    let heads = if format == Format::Q4_1 { 2 } else { 1 };
+                    (0..heads).for_each(|_| bytes.extend(half::f16::from_f32(self.signed() * 0.1).to_le_bytes()));
+                    let quants = format.gguf_block_bytes() - 2 * heads;
+                    (0..quants).for_each(|_| bytes.push(self.bits() as u8));
+                }
+            }
+        }
+        bytes
+    }
+}
+
+/// The largest difference, relative to the reference's own size.
+pub fn worst(actual: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(actual.len(), expected.len());
+    let size = expected.iter().fold(1e-30f64, |size, x| size.max(x.abs()));
+    actual.iter().zip(expected).fold(0.0, |worst: f64, (a, e)| {
+        let difference = (f64::from(*a) - e).abs() / size;
+        if difference.is_nan() { f64::INFINITY } else { worst.max(difference) }
+    })
+}

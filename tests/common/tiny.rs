@@ -1,0 +1,156 @@
+//! Tiny random models as GGUF files, and their exact weights for the reference.
+
+use super::ggufwriter::GgufWriter;
+use super::gpu::Random;
+use super::reference::Tensors;
+use super::weights::dequantize;
+use kinglet::kernels::Format;
+
+/// Sizes and types of a tiny model of the llama family.
+#[derive(Clone, Debug)]
+pub struct Tiny {
+    pub layers: u32,
+    pub embedding: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+    pub feed_forward: u32,
+    pub vocab: u32,
+    pub context: u32,
+    /// Of q and k, of v, of everything else.
+    pub formats: [Format; 3],
+    pub tied: bool,
+    /// `rope.scaling.type` and its factor.
+    pub scaling: Option<(&'static str, f32)>,
+    pub rope_factors: bool,
+}
+
+impl Default for Tiny {
+    fn default() -> Self {
+        Self {
+            layers: 2,
+            embedding: 96,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 24,
+            feed_forward: 160,
+            vocab: 301,
+            context: 512,
+            formats: [Format::F32; 3],
+            tied: true,
+            scaling: None,
+            rope_factors: false,
+        }
+    }
+}
+
+/// ggml's id of a format.
+fn type_id(format: Format) -> u32 {
+    match format {
+        Format::F32 => 0,
+        Format::F16 => 1,
+        Format::BF16 => 30,
+        Format::Q4_0 => 2,
+        Format::Q4_1 => 3,
+        Format::Q8_0 => 8,
+    }
+}
+
+impl Tiny {
+    /// The file's bytes and the weights in it.
+    pub fn build(&self, seed: u64) -> (Vec<u8>, Tensors) {
+        let mut random = Random(seed);
+        let mut tensors = Tensors::new();
+        let mut file = self.metadata();
+        let (e, f) = (self.embedding, self.feed_forward);
+        let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let [qk, v, rest] = self.formats;
+        let mut matrices = vec![("token_embd.weight".to_owned(), self.vocab, e, rest)];
+        if !self.tied {
+            matrices.push(("output.weight".to_owned(), self.vocab, e, rest));
+        }
+        let mut norms = vec!["output_norm.weight".to_owned()];
+        for layer in 0..self.layers {
+            let name = |part: &str| format!("blk.{layer}.{part}.weight");
+            norms.extend([name("attn_norm"), name("ffn_norm")]);
+            matrices.extend([
+                (name("attn_q"), q, e, qk),
+                (name("attn_k"), kv, e, qk),
+                (name("attn_v"), kv, e, v),
+                (name("attn_output"), e, q, rest),
+                (name("ffn_gate"), f, e, rest),
+                (name("ffn_up"), f, e, rest),
+                (name("ffn_down"), e, f, rest),
+            ]);
+        }
+        for (name, rows, k, format) in matrices {
+            let bytes = random.weights(format, rows, k);
+            tensors.insert(name.clone(), dequantize(format, &bytes).into_iter().map(f64::from).collect());
+            file = file.tensor(&name, &[k.into(), rows.into()], type_id(format), bytes);
+        }
+        let mut vectors: Vec<(String, Vec<f32>)> =
+            norms.into_iter().map(|name| (name, random.vector(e as usize).iter().map(|x| 1.0 + 0.3 * x).collect())).collect();
+        if self.rope_factors {
+            vectors.push(("rope_freqs.weight".into(), (0..self.head_dim / 2).map(|i| 1.0 + 0.5 * i as f32).collect()));
+        }
+        for (name, numbers) in vectors {
+            tensors.insert(name.clone(), numbers.iter().map(|x| f64::from(*x)).collect());
+            file = file.f32_tensor(&name, &[numbers.len() as u64], &numbers);
+        }
+        (file.bytes(), tensors)
+    }
+
+    /// The metadata: a byte-level vocabulary with two special tokens, padded to size.
+    pub fn metadata(&self) -> GgufWriter {
+        let mut tokens: Vec<String> = byte_alphabet();
+        tokens.extend(["<|im_start|>".into(), "<|im_end|>".into()]);
+        for i in tokens.len()..self.vocab as usize {
+            tokens.push(format!("<unused{i}>"));
+        }
+        let types: Vec<i32> = (0..tokens.len()).map(|i| if i < 256 { 1 } else { 3 }).collect();
+        let mut file = GgufWriter::new()
+            .string("general.architecture", "llama")
+            .string("general.name", "tiny")
+            .u32("llama.block_count", self.layers)
+            .u32("llama.embedding_length", self.embedding)
+            .u32("llama.feed_forward_length", self.feed_forward)
+            .u32("llama.attention.head_count", self.heads)
+            .u32("llama.attention.head_count_kv", self.kv_heads)
+            .u32("llama.attention.key_length", self.head_dim)
+            .u32("llama.attention.value_length", self.head_dim)
+            .u32("llama.rope.dimension_count", self.head_dim)
+            .u32("llama.context_length", self.context)
+            .f32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+            .string("tokenizer.ggml.model", "gpt2")
+            .string("tokenizer.ggml.pre", "gpt-2")
+            .strings("tokenizer.ggml.tokens", &tokens)
+            .i32s("tokenizer.ggml.token_type", &types)
+            .strings("tokenizer.ggml.merges", &[] as &[&str])
+            .u32("tokenizer.ggml.bos_token_id", 256)
+            .u32("tokenizer.ggml.eos_token_id", 257);
+        if let Some((kind, factor)) = self.scaling {
+            file = file
+                .string("llama.rope.scaling.type", kind)
+                .f32("llama.rope.scaling.factor", factor)
+                .u32("llama.rope.scaling.original_context_length", self.context / 4);
+        }
+        file
+    }
+}
+
+/// GPT-2's printable stand-ins for the 256 bytes, in the order of the bytes.
+fn byte_alphabet() -> Vec<String> {
+    let printable = |byte: u32| (33..=126).contains(&byte) || (161..=172).contains(&byte) || (174..=255).contains(&byte);
+    let mut next = 256;
+    (0..256)
+        .map(|byte| {
+            let code = if printable(byte) {
+                byte
+            } else {
+                next += 1;
+                next - 1
+            };
+            char::from_u32(code).unwrap().to_string()
+        })
+        .collect()
+}

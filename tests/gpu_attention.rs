@@ -1,0 +1,244 @@
+//! Attention, for one row and for many, against its `f64` twin.
+
+#[allow(dead_code, reason = "shared by all GPU tests")]
+mod common {
+    pub mod gpu;
+}
+
+use common::gpu::{Random, download, open_both, run};
+use kinglet::gpu::{Buffer, Gpu, Plan, Span};
+use kinglet::kernels::{Attention, KvType, Step};
+
+/// What a kernel must not write.
+const UNTOUCHED: f32 = 1e30;
+
+/// A layer's queries, keys and values. What lies beyond the last position is NaN, which spoils every result that reads it.
+struct Case {
+    kernel: Attention,
+    span: Span,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    /// The products that make up a score are exact, and so is their sum.
+    exact_scores: bool,
+}
+
+impl Case {
+    fn random(random: &mut Random, kernel: Attention, span: Span) -> Self {
+        let row = (kernel.heads * kernel.head_dim) as usize;
+        let cache = (kernel.kv_heads * kernel.context * kernel.head_dim) as usize;
+        let q = random.vector(span.rows as usize * row);
+        Self { kernel, span, q, k: random.vector(cache), v: random.vector(cache), exact_scores: false }
+    }
+
+    /// The device's caches, and what they hold after rounding.
+    fn caches(&mut self, gpu: &Gpu) -> [Buffer; 2] {
+        let seen = (self.span.position + self.span.rows) as usize;
+        let row = self.kernel.head_dim as usize;
+        let head = self.kernel.context as usize * row;
+        [&mut self.k, &mut self.v].map(|cache| {
+            cache.chunks_exact_mut(head).for_each(|cache| cache[seen * row..].fill(f32::NAN));
+            match self.kernel.kv_type {
+                KvType::F32 => gpu.upload("cache", cache).unwrap(),
+                KvType::F16 => {
+                    let halves: Vec<half::f16> = cache.iter().map(|&x| half::f16::from_f32(x)).collect();
+                    cache.iter_mut().zip(&halves).for_each(|(x, half)| *x = half.to_f32());
+                    gpu.upload("cache", &halves.iter().map(|half| half.to_bits()).collect::<Vec<u16>>()).unwrap()
+                }
+            }
+        })
+    }
+
+    /// Compares with the twin; `y` may be longer, its rest untouched.
+    ///
+    /// With u = 2^-24: a weight is off, relatively, by the error of its score (an f32 dot product's, so some u times the sum of the
+    /// products' magnitudes) and by exp's, which WGSL allows 3 + 2|x| units; such errors move the result by as large a part of the
+    /// largest value. The sums over positions go through at least 8 partial sums each.
+    fn compare(&self, gpu: &Gpu, what: &str, y: &[f32]) {
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|x| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+        let expected = self.kernel.reference(&q, &k, &v, self.span.position as usize);
+        let largest = |x: &[f64]| x.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        let products = f64::from(self.kernel.scale) * f64::from(self.kernel.head_dim) * largest(&q) * largest(&k);
+        let seen = f64::from(self.span.position + self.span.rows);
+        let units = 16.0 + if self.exact_scores { 0.0 } else { products } + seen / 16.0;
+        let tolerance = units * 2f64.powi(-24) * largest(&v);
+        for (i, (actual, expected)) in y.iter().zip(&expected).enumerate() {
+            let error = (f64::from(*actual) - expected).abs();
+            assert!(
+                error <= tolerance,
+                "{what} of {:?} at {:?} on {}, element {i}: {actual} instead of {expected}, tolerance {tolerance}",
+                self.kernel,
+                self.span,
+                gpu.info().name
+            );
+        }
+        assert!(y.len() >= expected.len() && y[expected.len()..].iter().all(|y| *y == UNTOUCHED), "{what} wrote beyond its rows");
+    }
+
+    fn prefill(&mut self, gpu: &Gpu) {
+        let [k, v] = self.caches(gpu);
+        let q = gpu.upload("q", &self.q).unwrap();
+        let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
+        let bindings = [&q, &k, &v, &y, &step(gpu, self.span)].map(Buffer::whole);
+        let actual = run(gpu, &self.kernel.prefill(), &bindings, self.span, &y);
+        self.compare(gpu, "prefill", &actual);
+    }
+
+    fn decode(&mut self, gpu: &Gpu) {
+        let [k, v] = self.caches(gpu);
+        let q = gpu.upload("q", &self.q).unwrap();
+        let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
+        let partials = gpu.upload("partials", &vec![f32::NAN; self.kernel.partials_bytes() as usize / 4]).unwrap();
+        let step = step(gpu, self.span);
+        let mut plan = Plan::default();
+        plan.push(gpu, &self.kernel.decode(gpu.capabilities()), &[&q, &k, &v, &partials, &step].map(Buffer::whole));
+        plan.push(gpu, &self.kernel.merge(gpu.capabilities()), &[&partials, &y, &step].map(Buffer::whole));
+        gpu.run(&plan, self.span);
+        self.compare(gpu, "decode", &download(gpu, &y));
+    }
+}
+
+fn step(gpu: &Gpu, span: Span) -> Buffer {
+    gpu.upload("step", &[Step { position: span.position, rows: span.rows, drawn: 0, token: 0 }]).unwrap()
+}
+
+fn kernel([heads, kv_heads, head_dim]: [u32; 3], context: u32, kv_type: KvType) -> Attention {
+    Attention { heads, kv_heads, head_dim, context, kv_type, scale: (head_dim as f32).sqrt().recip() }
+}
+
+#[test]
+fn decode_at_the_borders_of_splits() {
+    let mut random = Random(1);
+    for gpu in open_both() {
+        for (i, shape) in [[9, 3, 64], [1, 1, 8], [12, 4, 128]].into_iter().enumerate() {
+            let kernel = kernel(shape, 700, KvType::ALL[i % 2]);
+            for position in [0, 1, 2, 63, 126, 127, 128, 129, 255, 256, 384, 511, 698, 699] {
+                Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
+            }
+        }
+    }
+}
+
+#[test]
+fn decode_of_every_head_dim_and_group() {
+    let mut random = Random(2);
+    for gpu in open_both() {
+        let shapes = [[12, 1, 40], [4, 4, 80], [8, 4, 96], [8, 1, 256], [16, 1, 64], [20, 4, 16], [17, 1, 24], [66, 2, 8], [3, 3, 248]];
+        for (i, shape) in shapes.into_iter().enumerate() {
+            let context = 130 + random.below(300) as u32;
+            let kernel = kernel(shape, context, KvType::ALL[i % 2]);
+            for position in [random.below(128) as u32, context - 1] {
+                Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
+            }
+        }
+    }
+}
+
+#[test]
+fn decode_of_a_long_context() {
+    let mut random = Random(3);
+    for gpu in open_both() {
+        // More splits than the merge has invocations.
+        for kv_type in KvType::ALL {
+            let kernel = kernel([2, 1, 16], 128 * 128 + 300, kv_type);
+            Case::random(&mut random, kernel, Span { position: kernel.context - 1, rows: 1 }).decode(&gpu);
+        }
+    }
+}
+
+#[test]
+fn prefill_of_odd_rows_and_positions() {
+    let mut random = Random(4);
+    let [gpu, _] = open_both();
+    for (i, shape) in [[9, 3, 64], [1, 1, 8], [4, 1, 128]].into_iter().enumerate() {
+        let kernel = kernel(shape, 300, KvType::ALL[i % 2]);
+        for (position, rows) in [(0, 1), (0, 2), (0, 31), (0, 32), (0, 33), (0, 64), (0, 70), (1, 63), (31, 1), (62, 2), (63, 3), (64, 1)] {
+            Case::random(&mut random, kernel, Span { position, rows }).prefill(&gpu);
+        }
+        for _ in 0..4 {
+            let rows = 1 + random.below(70) as u32;
+            let position = random.below(u64::from(kernel.context - rows)) as u32;
+            Case::random(&mut random, kernel, Span { position, rows }).prefill(&gpu);
+        }
+        Case::random(&mut random, kernel, Span { position: kernel.context - 40, rows: 40 }).prefill(&gpu);
+    }
+}
+
+#[test]
+fn prefill_of_every_head_dim_and_group() {
+    let mut random = Random(5);
+    let [gpu, _] = open_both();
+    for (i, shape) in [[12, 4, 40], [3, 3, 80], [4, 2, 96], [2, 1, 256], [17, 1, 24], [3, 1, 248], [2, 2, 64]].into_iter().enumerate() {
+        let kernel = kernel(shape, 150, KvType::ALL[i % 2]);
+        for (position, rows) in [(0, 37), (97, 45)] {
+            Case::random(&mut random, kernel, Span { position, rows }).prefill(&gpu);
+        }
+    }
+}
+
+/// Queries and keys of whole numbers, whose scores are exact and up to tens of thousands.
+fn whole_numbers(random: &mut Random, case: &mut Case, most: u64) {
+    case.exact_scores = true;
+    for x in case.q.iter_mut().chain(&mut case.k) {
+        *x = random.below(2 * most + 1) as f32 - most as f32;
+    }
+}
+
+#[test]
+fn large_scores() {
+    let mut random = Random(6);
+    for gpu in open_both() {
+        for kv_type in KvType::ALL {
+            let kernel = Attention { scale: 1.0, ..kernel([6, 2, 64], 400, kv_type) };
+            for most in [1, 32] {
+                let mut case = Case::random(&mut random, kernel, Span { position: 399, rows: 1 });
+                whole_numbers(&mut random, &mut case, most);
+                case.decode(&gpu);
+                let mut case = Case::random(&mut random, kernel, Span { position: 140, rows: 40 });
+                whole_numbers(&mut random, &mut case, most);
+                case.prefill(&gpu);
+            }
+        }
+    }
+}
+
+#[test]
+fn scores_that_rise_and_fall_along_the_context() {
+    let mut random = Random(7);
+    for gpu in open_both() {
+        let kernel = Attention { scale: 1.0, ..kernel([2, 1, 8], 600, KvType::F32) };
+        for slope in [-2.0, 2.0] {
+            for rows in [1, 33] {
+                let mut case = Case::random(&mut random, kernel, Span { position: 600 - rows, rows });
+                case.q.iter_mut().for_each(|q| *q = 0.5);
+                case.k.chunks_exact_mut(8).enumerate().for_each(|(i, k)| k.fill((i % 600) as f32 * slope));
+                case.exact_scores = true;
+                if rows == 1 { case.decode(&gpu) } else { case.prefill(&gpu) }
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_scores_weigh_every_position_alike() {
+    let mut random = Random(8);
+    for gpu in open_both() {
+        for kv_type in KvType::ALL {
+            for rows in [1, 45] {
+                let kernel = kernel([9, 3, 64], 300, kv_type);
+                let mut case = Case::random(&mut random, kernel, Span { position: 250, rows });
+                case.q.fill(0.0);
+                case.exact_scores = true;
+                if rows == 1 { case.decode(&gpu) } else { case.prefill(&gpu) }
+            }
+        }
+    }
+}
+
+#[test]
+fn decode_reads_keys_and_values_once() {
+    let [gpu, _] = open_both();
+    let kernel = kernel([9, 3, 64], 2048, KvType::F16);
+    let traffic = kernel.decode(gpu.capabilities()).traffic.bytes(Span { position: 999, rows: 1 });
+    assert_eq!(traffic, 1000 * 2 * KvType::F16.bytes(1, 3, 64) + 9 * 64 * 4);
+}
