@@ -17,7 +17,6 @@ const SPLIT: u32 = WORKGROUP;
 const GROUPS: u32 = WORKGROUP / GROUP;
 const UNITS: u32 = HEAD_DIM / 8u;
 const QUADS: u32 = HEAD_DIM / 4u;
-const SLOTS: u32 = min(WORKGROUP / QUADS, 16u);
 // Below every score, and far enough from the largest f32 that differences stay finite.
 const LOWEST: f32 = -1e30;
 
@@ -83,18 +82,22 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   }
   workgroupBarrier();
 
-  // Weighted values, the positions shared out among SLOTS.
+  // Weighted values, the positions shared out among SLOTS (a power of two, 16 at most), 4 loads on their way at once.
   let column = index % QUADS;
   let slot = index / QUADS;
   var values: array<vec4<f32>, PACK>;
   var totals: array<f32, PACK>;
   if (slot < SLOTS) {
-    for (var i = slot; i < SPLIT; i += SLOTS) {
-      let value = quad_values(v[(rows + min(i, last)) * QUADS + column]);
+    for (var i = slot; i < SPLIT; i += 4u * SLOTS) {
+      let v0 = quad_values(v[(rows + min(i, last)) * QUADS + column]);
+      let v1 = quad_values(v[(rows + min(i + SLOTS, last)) * QUADS + column]);
+      let v2 = quad_values(v[(rows + min(i + 2u * SLOTS, last)) * QUADS + column]);
+      let v3 = quad_values(v[(rows + min(i + 3u * SLOTS, last)) * QUADS + column]);
       for (var h = 0u; h < PACK; h++) {
-        let weight = weights[h * SPLIT + i];
-        values[h] += weight * value;
-        totals[h] += weight;
+        let at = h * SPLIT + i;
+        let weight = vec4<f32>(weights[at], weights[at + SLOTS], weights[at + 2u * SLOTS], weights[at + 3u * SLOTS]);
+        values[h] += weight.x * v0 + weight.y * v1 + weight.z * v2 + weight.w * v3;
+        totals[h] += dot(weight, vec4<f32>(1.0));
       }
     }
   }

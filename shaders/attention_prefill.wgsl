@@ -105,16 +105,17 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
         values[4u * c + r] *= rescale[r];
       }
     }
-    for (var key = 0u; key < min(TILE_KEYS, end - first_key); key++) {
-      let weight = weights[i * TILE_KEYS + key];
+    // Keys past the end read the last value, and weigh nothing for any row that counts.
+    for (var key = 0u; key < min(TILE_KEYS, end - first_key); key += 4u) {
+      let at = i * TILE_KEYS + key;
+      // A column a row of queries, a component a key.
+      let weight = transpose(mat4x4<f32>(weights[at], weights[at + 1u], weights[at + 2u], weights[at + 3u]));
+      let row = vec4<u32>(keys) + min(vec4<u32>(first_key + key) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end - 1u));
       for (var c = 0u; c < COLUMNS; c++) {
-        let quad = j + c * LANES;
-        if (quad < QUADS) {
-          let value = quad_values(v[(keys + first_key + key) * QUADS + quad]);
-          values[4u * c] += weight.x * value;
-          values[4u * c + 1u] += weight.y * value;
-          values[4u * c + 2u] += weight.z * value;
-          values[4u * c + 3u] += weight.w * value;
+        let quad = vec4<u32>(min(j + c * LANES, QUADS - 1u)) + row * QUADS;
+        let value = mat4x4<f32>(quad_values(v[quad.x]), quad_values(v[quad.y]), quad_values(v[quad.z]), quad_values(v[quad.w]));
+        for (var r = 0u; r < 4u; r++) {
+          values[4u * c + r] += value * weight[r];
         }
       }
     }

@@ -70,7 +70,7 @@ fn random_below(total: u32) -> u32 {
   return multiply_high(random.x, total);
 }
 
-// Whether the token can be kept at all, given a cut; `at` is its place in the buffer.
+// A real token that can be drawn and is not beyond the cut.
 fn kept(key: u32, id: u32, cut: Cut) -> bool {
   return id < VOCAB && key > MINUS_INFINITY && (key > cut.key || (key == cut.key && id <= cut.id));
 }
@@ -163,8 +163,14 @@ fn select_beginning(index: u32, cut: Cut, by_mass: bool) -> Cut {
     if (missing + 1u == bin.z) {
       break;
     }
+    // With its key complete, what is in the bin has one mass: if it is that of one token, no id needs to be found.
+    if (by_mass && round == 3u) {
+      if (bin.z == share_word(index, mass(key))) {
+        break;
+      }
+    }
   }
-  return Cut(key, id | ~id_known);
+  return Cut(key, id | (~id_known & 0xffffffu));
 }
 
 // Draws from all tokens within `cut` and min-p: first which of 256 runs of ids, then which invocation's part of it, then which token.
@@ -337,7 +343,8 @@ fn main(@builtin(local_invocation_index) index: u32) {
     mass_scale = 2147483648.0 / float_sums[0];
 
     var count = NOTHING;
-    if (sampling.top_k > 0u || (sampling.top_p == 0u && sampling.min_p_reach > -1e30)) {
+    let few_by_min_p = sampling.top_k == 0u && sampling.top_p == 0u && sampling.min_p_reach > -1e30;
+    if ((sampling.top_k > 0u && sampling.top_k <= PARTIALS) || few_by_min_p) {
       count = gather(index, bound);
     }
     if (count <= WORKGROUP) {

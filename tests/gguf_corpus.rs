@@ -8,8 +8,8 @@ mod ggufcheck;
 mod ggufwriter;
 use kinglet::weights::gguf;
 
-use ggufwriter::{GgufWriter, array, kind, kitchen_sink};
 use gguf::{FIRST_PREFIX_BYTES, Gguf, GgufError, Parse};
+use ggufwriter::{GgufWriter, array, kind, kitchen_sink};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,7 @@ fn folder() -> PathBuf {
 /// Small files from which a fuzzer gets far, with what they are.
 fn seeds() -> Vec<(&'static str, Vec<u8>, bool)> {
     let huge = array(kind::STRING, 1 << 63, &[]);
-    let mut overlapping = GgufWriter::new()
-        .tensor("a", &[16], 0, vec![0; 64])
-        .tensor("b", &[8], 0, vec![0; 32]);
+    let mut overlapping = GgufWriter::new().tensor("a", &[16], 0, vec![0; 64]).tensor("b", &[8], 0, vec![0; 32]);
     overlapping.tensors[1].offset = Some(32);
     vec![
         ("seed-all-types-v2.gguf", kitchen_sink(2).bytes(), true),

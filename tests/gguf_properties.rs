@@ -8,8 +8,8 @@ mod ggufcheck;
 mod ggufwriter;
 use kinglet::weights::gguf;
 
-use ggufwriter::{GgufWriter, array, kind, kitchen_sink, string};
 use gguf::{Gguf, GgufError, Parse};
+use ggufwriter::{GgufWriter, array, kind, kitchen_sink, string};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

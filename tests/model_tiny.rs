@@ -142,7 +142,7 @@ fn an_answer_can_be_repeated_and_goes_on_where_it_was() {
         sampling: SamplingParams { temperature: 1.5, top_k: 0, top_p: 1.0, min_p: 0.0, repeat_penalty: 1.1, seed: 42 },
         ..greedy(24)
     };
-    let mut run = |engine: &mut Engine, params: &GenerateParams| {
+    let run = |engine: &mut Engine, params: &GenerateParams| {
         block_on(engine.generate(&ids, params, &mut |_, _| {}, &AbortSignal::new())).unwrap().ids
     };
     let first = run(&mut engine, &params);
@@ -196,7 +196,7 @@ fn decoding_makes_nothing_new() {
     let gpu = gpu::open();
     let (mut engine, _) = load(&gpu, &Tiny::default(), KvType::F16, 9);
     let ids = prompt(&mut Random(90), 20, 301);
-    let mut generate = |engine: &mut Engine, count| {
+    let generate = |engine: &mut Engine, count| {
         let before = (gpu.memory().allocations, gpu.submits());
         block_on(engine.generate(&ids, &greedy(count), &mut |_, _| {}, &AbortSignal::new())).unwrap();
         (gpu.memory().allocations - before.0, gpu.submits() - before.1)

@@ -60,13 +60,8 @@ pub async fn chat(
     };
     let [prompt_tokens, drawn, cached] = [answer.prompt_tokens, answer.ids.len(), answer.cached_tokens].map(|n| n as u32);
     let usage = Usage::new(prompt_tokens, drawn, cached);
-    let timings = Timings::new(
-        prompt_tokens - cached,
-        answer.timings.prefill_s,
-        drawn.saturating_sub(1),
-        answer.timings.decode_s,
-        cached,
-    );
+    let timings =
+        Timings::new(prompt_tokens - cached, answer.timings.prefill_s, drawn.saturating_sub(1), answer.timings.decode_s, cached);
     on_chunk(ChatChunk::finish(head, reason, timings));
     if request.stream_options.include_usage {
         on_chunk(ChatChunk::usage(head, usage));

@@ -52,7 +52,7 @@ pub struct LoadOptions {
     /// Storage of keys and values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_type: Option<KvType>,
-    /// Highest kernel tier to use.
+    /// Kernel tier to use instead of the best there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
 }
@@ -67,13 +67,13 @@ pub enum KvType {
     F32,
 }
 
-/// Kernel tier: what the adapter is asked for beyond WebGPU's floor.
+/// Kernel tier: what the adapter must have, and is used of it, beyond WebGPU's floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
-    /// Subgroups and f16.
+    /// f16 and subgroups.
     A,
-    /// Subgroups.
+    /// f16.
     B,
     /// The floor.
     C,
@@ -94,7 +94,7 @@ pub enum FromWorker {
         id: u64,
         /// What is happening.
         phase: LoadPhase,
-        /// Bytes done in `header` and `weights`; pipelines done in `compile`.
+        /// Bytes of the file that have arrived.
         loaded: u64,
         /// Of how many, where that is known.
         #[serde(default)]

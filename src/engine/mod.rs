@@ -45,6 +45,12 @@ impl Engine {
         &self.model
     }
 
+    /// The model on the GPU, to drive by hand. What this leaves in the KV cache is forgotten.
+    pub fn model_mut(&mut self) -> &mut Model {
+        self.cached.clear();
+        &mut self.model
+    }
+
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer

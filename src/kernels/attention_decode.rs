@@ -28,6 +28,7 @@ impl Attention {
             .uint("SPLITS", self.splits())
             .uint("BLOCKS", blocks)
             .uint("PACK", pack)
+            .uint("SLOTS", slots(self.head_dim / 4))
             .uint("ROUND", round(pack, self.head_dim / 4))
             .float("SCALE", self.scale);
         let shader = self.kv_type.access(source).step().reduce(WORKGROUP, GROUP, capabilities).build(
@@ -84,6 +85,11 @@ impl Attention {
     }
 }
 
+/// Invocations that share the positions of a quad of values: a power of two, so that each has as many.
+fn slots(quads: u32) -> u32 {
+    1 << (WORKGROUP / quads).min(16).ilog2()
+}
+
 /// Heads whose sums are brought together at once: as many as workgroup memory has room for, beside what else is in it.
 fn round(pack: u32, quads: u32) -> u32 {
     ((WORKGROUP_BYTES - kept_bytes(pack)) / sums_bytes(quads)).clamp(1, pack.min(4))
@@ -96,7 +102,7 @@ fn kept_bytes(pack: u32) -> u32 {
 
 /// The sums of one head, in workgroup memory.
 fn sums_bytes(quads: u32) -> u32 {
-    16 * (WORKGROUP / quads).min(16) * (quads + 1)
+    16 * slots(quads) * (quads + 1)
 }
 
 #[cfg(test)]

@@ -16,6 +16,10 @@ pub(super) const NAME: &str = "chat_template";
 /// Deep enough for every published template, and for the stack of a WebAssembly worker.
 const RECURSION: usize = 160;
 
+/// Words and signs in one tag. Published templates have at most about a hundred; minijinja's compiler recurses over chains
+/// of operators without a limit of its own.
+const TAG_PARTS: usize = 1000;
+
 /// The source of errors that the template itself raised.
 #[derive(Debug, thiserror::Error)]
 #[error("raised by the template")]
@@ -23,6 +27,10 @@ pub(super) struct Raised;
 
 /// An environment that holds `source` as [`NAME`].
 pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
+    if let Some(line) = overlong_tag(source) {
+        let message = format!("line {line} has a tag of more than {TAG_PARTS} words and signs");
+        return Err(Error::new(ErrorKind::SyntaxError, message));
+    }
     let mut env = Environment::new();
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -37,6 +45,43 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     env.add_filter("tojson", tojson);
     env.add_template_owned(NAME, without_generation_tags(source))?;
     Ok(env)
+}
+
+/// The line of the first tag that has more than [`TAG_PARTS`] words, signs and strings.
+fn overlong_tag(source: &str) -> Option<usize> {
+    let mut at = 0;
+    while let Some(open) = source[at..].find("{{").into_iter().chain(source[at..].find("{%")).min() {
+        at += open + 2;
+        let tag = at;
+        let mut parts = 0;
+        let mut in_word = false;
+        let mut characters = source[at..].char_indices().peekable();
+        while let Some((offset, character)) = characters.next() {
+            let next = characters.peek().map(|&(_, next)| next);
+            at = tag + offset + character.len_utf8();
+            match character {
+                '}' | '%' if next == Some('}') => break,
+                '\'' | '"' => {
+                    while let Some((offset, inner)) = characters.next() {
+                        at = tag + offset + inner.len_utf8();
+                        match inner {
+                            '\\' => _ = characters.next(),
+                            _ if inner == character => break,
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+            let is_word = character.is_alphanumeric() || character == '_';
+            parts += usize::from(!character.is_whitespace() && !(is_word && in_word));
+            in_word = is_word;
+            if parts > TAG_PARTS {
+                return Some(source[..tag].lines().count());
+            }
+        }
+    }
+    None
 }
 
 /// `{% generation %}` marks the assistant's words for training. It prints nothing.
@@ -224,7 +269,7 @@ mod tests {
 
     fn render(source: &str) -> Result<String, Error> {
         environment(source)?.get_template(NAME)?.render(minijinja::context! {
-            tool => serde_json::json!({"name": "é\"<\u{1f600}", "b": [1, 2.5, true, null], "a": {}}),
+            tool => minijinja::value::Serde(serde_json::json!({"name": "é\"<\u{1f600}", "b": [1, 2.5, true, null], "a": {}})),
         })
     }
 
@@ -241,6 +286,19 @@ mod tests {
             "{\n  \"a\": {},\n  \"b\": [\n    1,\n    2.5,\n    true,\n    null\n  ],\n  \"name\": \"é\\\"<😀\"\n}"
         );
         assert_eq!(render("{{ [1, 'a']|tojson(separators=(',', ':')) }}").unwrap(), "[1,\"a\"]");
+    }
+
+    #[test]
+    fn tags_have_a_limit() {
+        let chain = |length| format!("\n{{{{ 'x' {} }}}}", "|upper".repeat(length));
+        assert_eq!(overlong_tag(&chain(400)), None);
+        assert_eq!(overlong_tag(&chain(600)), Some(2));
+        assert_eq!(render(&chain(490)).unwrap(), "\nX");
+        assert_eq!(overlong_tag(&"{{ 'a }} {{' }}".repeat(2000)), None);
+        assert_eq!(overlong_tag(&("{{ '".to_owned() + &"a b ".repeat(2000))), None);
+        for source in ["{{", "{{ \"\\", "{%}", "{{ é"] {
+            assert_eq!(overlong_tag(source), None);
+        }
     }
 
     #[test]

@@ -206,8 +206,7 @@ const TABLE: &[PreTokenizer] = &[
         &[Stage::spaces(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+",
         )],
-    )
-    .compose(),
+    ),
     PreTokenizer::new(
         &["minicpm5"],
         &[

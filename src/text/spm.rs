@@ -131,7 +131,7 @@ impl Spm {
             matches!(kind, Kind::Normal | Kind::UserDefined | Kind::Unused).then_some(id)
         });
         let index = Index::new(&texts, mergeable);
-        for (byte, id) in (0_u8..).zip(&mut bytes) {
+        for (byte, id) in (0_u8..=255).zip(&mut bytes) {
             *id = id.or_else(|| index.get(&texts, &[byte]));
         }
         Ok(Self {

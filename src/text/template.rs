@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment, ErrorKind, Value};
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, ErrorKind};
 use serde_json::Value as Json;
 
 use super::chat::{Message, RenderOptions};
@@ -97,7 +98,9 @@ impl ChatTemplate {
         template.eos = text(roles.eos);
         for (key, _) in metadata.iter() {
             let name = key.strip_prefix(KEY).and_then(|rest| rest.strip_prefix('.'));
-            if let (Some(name), Some(source)) = (name, metadata.string(key).map_err(vocab_error)?) {
+            if let Some(name) = name
+                && let Some(source) = metadata.string(key).map_err(vocab_error)?
+            {
                 template.named.insert(name.to_owned(), Compiled::new(source)?);
             }
         }
@@ -178,19 +181,19 @@ impl ChatTemplate {
             [] => Value::from(()),
             _ => values
                 .iter()
-                .map(|value| Value::from_serialize(self.guard.apply_json(value)))
+                .map(|value| Value::from(Serde(self.guard.apply_json(value))))
                 .collect(),
         };
         let mut context: BTreeMap<String, Value> = options
             .variables
             .iter()
             .map(|(name, value)| {
-                let value = Value::from_serialize(self.guard.apply_json(value));
+                let value = Value::from(Serde(self.guard.apply_json(value)));
                 (name.clone(), value)
             })
             .collect();
         let mut set = |name: &str, value: Value| _ = context.insert(name.to_owned(), value);
-        set("messages", Value::from_serialize(&messages));
+        set("messages", Value::from(Serde(&messages)));
         set("tools", list(&options.tools));
         set("documents", list(&options.documents));
         set("add_generation_prompt", options.add_generation_prompt.into());

@@ -37,11 +37,7 @@ pub enum DequantError {
 /// `Unsupported` for a type without CPU code, `Length` where `bytes` is not exactly what `out.len()` numbers take.
 pub fn dequantize(kind: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(), DequantError> {
     if kind.row_bytes(out.len() as u64) != Some(bytes.len() as u64) {
-        return Err(DequantError::Length {
-            kind,
-            bytes: bytes.len(),
-            numbers: out.len(),
-        });
+        return Err(DequantError::Length { kind, bytes: bytes.len(), numbers: out.len() });
     }
     match kind {
         TensorType::F32 => each(bytes, out, f32::from_le_bytes),
@@ -76,18 +72,10 @@ pub fn dequantize(kind: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(),
 ///
 /// # Errors
 /// As [`dequantize`].
-pub fn dequantized(
-    kind: TensorType,
-    bytes: &[u8],
-    elements: usize,
-) -> Result<Vec<f32>, DequantError> {
+pub fn dequantized(kind: TensorType, bytes: &[u8], elements: usize) -> Result<Vec<f32>, DequantError> {
     // Checked before anything is allocated for a count that the bytes do not bear out.
     if kind.row_bytes(elements as u64) != Some(bytes.len() as u64) {
-        return Err(DequantError::Length {
-            kind,
-            bytes: bytes.len(),
-            numbers: elements,
-        });
+        return Err(DequantError::Length { kind, bytes: bytes.len(), numbers: elements });
     }
     let mut out = vec![0.0; elements];
     dequantize(kind, bytes, &mut out)?;
@@ -100,11 +88,7 @@ fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) 
     }
 }
 
-fn blocks<const BYTES: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    block: impl Fn(&[u8; BYTES], &mut [f32; 32]),
-) {
+fn blocks<const BYTES: usize>(bytes: &[u8], out: &mut [f32], block: impl Fn(&[u8; BYTES], &mut [f32; 32])) {
     let out = out.as_chunks_mut::<32>().0;
     for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<BYTES>().0) {
         block(bytes, out);
@@ -120,10 +104,7 @@ mod tests {
     use super::*;
 
     fn halves(values: &[f32]) -> Vec<u8> {
-        values
-            .iter()
-            .flat_map(|&value| f16::from_f32(value).to_le_bytes())
-            .collect()
+        values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect()
     }
 
     #[test]
@@ -132,10 +113,7 @@ mod tests {
         let bytes: Vec<u8> = values.iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
         assert_eq!(dequantized(TensorType::F32, &bytes, 6).unwrap(), values);
         assert_eq!(dequantized(TensorType::F16, &halves(&values), 6).unwrap(), values);
-        let upper: Vec<u8> = values[..4]
-            .iter()
-            .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
-            .collect();
+        let upper: Vec<u8> = values[..4].iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
         let widened = dequantized(TensorType::BF16, &upper, 4).unwrap();
         assert_eq!(widened, values[..4]);
         assert!(widened[1].is_sign_negative());
@@ -177,21 +155,9 @@ mod tests {
 
     #[test]
     fn lengths_and_types_are_checked() {
-        assert!(matches!(
-            dequantized(TensorType::Q4_0, &[0; 18], 64),
-            Err(DequantError::Length { .. })
-        ));
-        assert!(matches!(
-            dequantized(TensorType::Q4_0, &[0; 18], 31),
-            Err(DequantError::Length { .. })
-        ));
-        assert!(matches!(
-            dequantized(TensorType::F32, &[], usize::MAX),
-            Err(DequantError::Length { .. })
-        ));
-        assert_eq!(
-            dequantized(TensorType::Q4_K, &[0; 144], 256),
-            Err(DequantError::Unsupported(TensorType::Q4_K))
-        );
+        assert!(matches!(dequantized(TensorType::Q4_0, &[0; 18], 64), Err(DequantError::Length { .. })));
+        assert!(matches!(dequantized(TensorType::Q4_0, &[0; 18], 31), Err(DequantError::Length { .. })));
+        assert!(matches!(dequantized(TensorType::F32, &[], usize::MAX), Err(DequantError::Length { .. })));
+        assert_eq!(dequantized(TensorType::Q4_K, &[0; 144], 256), Err(DequantError::Unsupported(TensorType::Q4_K)));
     }
 }

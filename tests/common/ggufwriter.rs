@@ -119,8 +119,7 @@ impl GgufWriter {
 
     /// A metadata entry from encoded bytes.
     pub fn raw(mut self, key: impl AsRef<[u8]>, kind: u32, value: &[u8]) -> Self {
-        self.entries
-            .push((key.as_ref().to_vec(), kind, value.to_vec()));
+        self.entries.push((key.as_ref().to_vec(), kind, value.to_vec()));
         self
     }
 
@@ -144,32 +143,17 @@ impl GgufWriter {
 
     pub fn bools(self, key: &str, values: &[bool]) -> Self {
         let bytes: Vec<u8> = values.iter().map(|&value| value.into()).collect();
-        self.raw(
-            key,
-            kind::ARRAY,
-            &array(kind::BOOL, values.len() as u64, &bytes),
-        )
+        self.raw(key, kind::ARRAY, &array(kind::BOOL, values.len() as u64, &bytes))
     }
 
     pub fn strings<S: AsRef<str>>(self, key: &str, values: &[S]) -> Self {
         let bytes: Vec<u8> = values.iter().flat_map(|v| string(v.as_ref())).collect();
-        self.raw(
-            key,
-            kind::ARRAY,
-            &array(kind::STRING, values.len() as u64, &bytes),
-        )
+        self.raw(key, kind::ARRAY, &array(kind::STRING, values.len() as u64, &bytes))
     }
 
     /// A tensor with `data` as it belongs in the file; `kind` is ggml's type id.
     pub fn tensor(mut self, name: &str, dims: &[u64], kind: u32, data: Vec<u8>) -> Self {
-        self.tensors.push(Tensor {
-            name: name.into(),
-            dims: dims.to_vec(),
-            kind,
-            data,
-            offset: None,
-            dimensions: None,
-        });
+        self.tensors.push(Tensor { name: name.into(), dims: dims.to_vec(), kind, data, offset: None, dimensions: None });
         self
     }
 
@@ -221,12 +205,8 @@ impl GgufWriter {
 
 /// A file with every value type, nested arrays and several tensor types: what property tests mutilate.
 pub fn kitchen_sink(version: u32) -> GgufWriter {
-    let nested = [
-        array(kind::I32, 2, &[1, 0, 0, 0, 2, 0, 0, 0]),
-        array(kind::STRING, 1, &string("x")),
-        array(kind::BOOL, 0, &[]),
-    ]
-    .concat();
+    let nested =
+        [array(kind::I32, 2, &[1, 0, 0, 0, 2, 0, 0, 0]), array(kind::STRING, 1, &string("x")), array(kind::BOOL, 0, &[])].concat();
     GgufWriter::new()
         .version(version)
         .string("general.architecture", "llama")

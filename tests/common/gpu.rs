@@ -1,5 +1,7 @@
 //! Opening the device under test and running one kernel on it.
 
+#![allow(dead_code, reason = "every test uses its own part")]
+
 use kinglet::gpu::{AdapterChoice, Binding, Buffer, Dispatch, Gpu, GpuOptions, Plan, Span, Tier};
 
 /// The device under test: the first adapter that the environment offers (`VK_ICD_FILENAMES` chooses the driver).

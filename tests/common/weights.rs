@@ -1,5 +1,7 @@
 //! Matrices for kernels under test: GGUF bytes, what they mean in plain words, and the planes that the repack kernel makes of them.
 
+#![allow(dead_code, reason = "every test uses its own part")]
+
 use super::gpu::Random;
 use kinglet::gpu::{Buffer, Dispatch, Gpu, Grid, Plan, Span, Traffic};
 use kinglet::kernels::{Format, Repack, RepackChunk};

@@ -3,7 +3,7 @@
 mod check;
 // The table of models and how they are fetched is the program's own.
 #[path = "../../src/weights/known/mod.rs"]
-#[allow(dead_code, reason = "the program uses more of it")]
+#[allow(dead_code, unused_imports, reason = "the program uses more of it")]
 mod known;
 mod model;
 mod npm;

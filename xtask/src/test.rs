@@ -40,12 +40,10 @@ pub struct Options {
     pub fast: bool,
 }
 
-const UNIT: &str = "not binary(/^(gpu|model|e2e)_/)";
-const GPU: &str = "binary(/^(gpu|model)_/)";
-const GPU_FAST: &str = "binary(/^gpu_/)";
-/// What a second adapter can show: kernels and the GPU room, not the tests of pure computation.
-const SECOND_GPU: &str = "binary(/^gpu_/) or test(/^(gpu|kernels)::/)";
-const E2E: &str = "binary(/^e2e_/)";
+/// Test binaries with one of these beginnings are no plain tests.
+const SPECIAL: [&str; 3] = ["gpu_", "model_", "e2e_"];
+/// Unit tests of the rooms that need a GPU.
+const GPU_ROOMS: &str = "test(/^(gpu|kernels)::/)";
 
 /// Runs the tests, prints the closing count, fails if anything failed.
 pub fn run(options: Options) -> Result<()> {
@@ -58,26 +56,30 @@ pub fn run(options: Options) -> Result<()> {
 
     let mut summary = Summary::default();
     let lavapipe = tools::lavapipe_icd();
-    let mut native = |stage: &str, filter: &str, icd: Option<&Path>| {
-        let time = Instant::now();
-        let counts = nextest(filter, icd).unwrap_or_else(|error| failure(&error));
-        summary.add(stage, counts, &seconds(time));
-    };
     if wants(Only::Unit) {
-        native("native", UNIT, lavapipe.as_deref());
+        let filter = binaries(&SPECIAL).map_or("all()".to_owned(), |special| format!("not ({special})"));
+        let run = || nextest(&filter, lavapipe.as_deref(), None);
+        stage(&mut summary, "native", run);
     }
     if wants(Only::Gpu) {
-        let filter = if options.fast { GPU_FAST } else { GPU };
-        let stage = match lavapipe {
+        let first = if options.fast { &SPECIAL[..1] } else { &SPECIAL[..2] };
+        let name = match lavapipe {
             Some(_) => "native, GPU (lavapipe)",
             None => "native, GPU (this machine's)",
         };
-        native(stage, filter, lavapipe.as_deref());
+        stage(&mut summary, name, || match binaries(first) {
+            Some(filter) => nextest(&filter, lavapipe.as_deref(), Some(1)),
+            None => Ok(Outcome::Nothing("no tests/gpu_*.rs yet")),
+        });
+        // What a second adapter can show: kernels and the GPU room, not the model again.
         if !options.fast {
-            match tools::swiftshader_icd() {
-                Some(icd) => native("native, GPU (SwiftShader)", SECOND_GPU, Some(&icd)),
-                None => eprintln!("No SwiftShader here: the GPU tests ran on one adapter only."),
-            }
+            stage(&mut summary, "native, GPU (SwiftShader)", || {
+                let Some(icd) = tools::swiftshader_icd() else {
+                    return Ok(Outcome::Impossible("no SwiftShader here: it comes with Chromium"));
+                };
+                let filter = binaries(&SPECIAL[..1]).map_or(GPU_ROOMS.to_owned(), |gpu| format!("{gpu} or {GPU_ROOMS}"));
+                nextest(&filter, Some(&icd), Some(1))
+            });
         }
     }
     if wants(Only::Web) {
@@ -102,7 +104,7 @@ pub fn run(options: Options) -> Result<()> {
 }
 
 /// Runs one stage that may have nothing to run, which its note then says.
-fn stage(summary: &mut Summary, name: &str, run: fn() -> Result<Outcome>) {
+fn stage(summary: &mut Summary, name: &str, run: impl FnOnce() -> Result<Outcome>) {
     let time = Instant::now();
     match run() {
         Ok(Outcome::Ran(counts)) => summary.add(name, counts, &seconds(time)),
@@ -144,14 +146,17 @@ fn nextest_command(verb: &str, filter: &str, icd: Option<&Path>) -> Command {
     command
 }
 
-fn nextest(filter: &str, icd: Option<&Path>) -> Result<Counts> {
+/// Runs what the filter chooses, on the given Vulkan driver, on so many threads.
+fn nextest(filter: &str, icd: Option<&Path>, threads: Option<u32>) -> Result<Outcome> {
     let mut run = nextest_command("run", filter, icd);
-    run.args(["--no-tests", "pass", "--no-fail-fast"]);
-    counted(&mut run, filter, icd)
+    if let Some(threads) = threads {
+        run.args(["--test-threads", &threads.to_string()]);
+    }
+    Ok(Outcome::Ran(counted(&mut run, filter, icd)?))
 }
 
 fn counted(run: &mut Command, filter: &str, icd: Option<&Path>) -> Result<Counts> {
-    let (ok, output) = sh::run_captured(run)?;
+    let (ok, output) = sh::run_captured(run.args(["--no-tests", "pass", "--no-fail-fast"]))?;
     let Some(mut counts) = summary::nextest(&output) else {
         if ok {
             return Ok(Counts::default());
@@ -165,6 +170,12 @@ fn counted(run: &mut Command, filter: &str, icd: Option<&Path>) -> Result<Counts
         counts.failed = 1;
     }
     Ok(counts)
+}
+
+/// The filter for all test binaries whose names begin so; None if there are none, for then nextest refuses the filter.
+fn binaries(prefixes: &[&str]) -> Option<String> {
+    let there: Vec<&str> = prefixes.iter().copied().filter(|prefix| has_tests(prefix)).collect();
+    (!there.is_empty()).then(|| format!("binary(/^({})/)", there.join("|")))
 }
 
 /// The JS facade's own tests, against a worker that only pretends.
@@ -186,7 +197,7 @@ fn facade() -> Result<Outcome> {
 
 /// wasm-bindgen tests in headless Chromium.
 fn in_browser() -> Result<Outcome> {
-    if !has_tests("web_")? {
+    if !has_tests("web_") {
         return Ok(Outcome::Nothing("no tests/web_*.rs yet"));
     }
     let Some(driver) = tools::chromedriver().filter(|_| tools::chromium().is_some()) else {
@@ -210,35 +221,30 @@ fn in_browser() -> Result<Outcome> {
 
 /// The built page and the built package in a real browser.
 fn end_to_end() -> Result<Outcome> {
-    if !has_tests("e2e_")? {
+    let Some(filter) = binaries(&SPECIAL[2..]) else {
         return Ok(Outcome::Nothing("no tests/e2e_*.rs yet"));
-    }
+    };
     let (Some(chromium), Some(driver)) = (tools::chromium(), tools::chromedriver()) else {
         return Ok(Outcome::Impossible("no Chromium with its driver here"));
     };
     web::build().context("the page could not be built")?;
     npm::build().context("the package could not be built")?;
-    let mut run = nextest_command("run", E2E, tools::lavapipe_icd().as_deref());
-    run.args(["--no-tests", "pass", "--no-fail-fast"])
+    let lavapipe = tools::lavapipe_icd();
+    let mut run = nextest_command("run", &filter, lavapipe.as_deref());
+    run.args(["--test-threads", "1"])
         .env("KINGLET_DIST", web::dist())
         .env("KINGLET_NPM", npm::dist())
         .env("KINGLET_CHROMIUM", chromium)
         .env("CHROMEDRIVER", driver);
-    Ok(Outcome::Ran(counted(&mut run, E2E, None)?))
+    Ok(Outcome::Ran(counted(&mut run, &filter, lavapipe.as_deref())?))
 }
 
 /// True if tests/ holds a test whose name starts so.
-fn has_tests(prefix: &str) -> Result<bool> {
-    let Ok(entries) = std::fs::read_dir(tools::root().join("tests")) else {
-        return Ok(false);
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let is_test = name.ends_with(".rs") || path.join("main.rs").is_file();
-        if name.starts_with(prefix) && is_test {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn has_tests(prefix: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(tools::root().join("tests")) else { return false };
+    entries.flatten().any(|entry| {
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        name.starts_with(prefix) && (name.ends_with(".rs") || path.join("main.rs").is_file())
+    })
 }

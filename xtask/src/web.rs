@@ -16,8 +16,8 @@ pub fn build() -> Result<()> {
         bail!("there is no page to build: web/index.html is missing");
     }
     let mut trunk = sh::cmd("trunk");
-    trunk.args(["build", "--release", "--cargo-profile", "web"]);
-    // Everything Trunk needs is on PATH; its cargo may still have to fetch crates the first time.
+    // Without --release Trunk runs no wasm-opt of its own, whatever the page's attributes say.
+    trunk.args(["build", "--cargo-profile", "web"]);
     toolchain.apply(&mut trunk);
     // Trunk reads NO_COLOR as a boolean and stops at "1".
     trunk.env_remove("NO_COLOR");

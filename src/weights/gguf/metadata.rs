@@ -125,13 +125,8 @@ impl Array {
 
     /// All elements through `convert`, which says `Err(value)` for one that does not fit; `None` if not integers.
     fn integers<T>(&self, convert: impl Fn(i128) -> Option<T>) -> Option<Result<Vec<T>, i128>> {
-        fn all<S: Copy + Into<i128>, T>(
-            from: &[S],
-            convert: impl Fn(i128) -> Option<T>,
-        ) -> Result<Vec<T>, i128> {
-            from.iter()
-                .map(|&v| convert(v.into()).ok_or(v.into()))
-                .collect()
+        fn all<S: Copy + Into<i128>, T>(from: &[S], convert: impl Fn(i128) -> Option<T>) -> Result<Vec<T>, i128> {
+            from.iter().map(|&v| convert(v.into()).ok_or(v.into())).collect()
         }
         Some(match self {
             Self::U8(v) => all(v, convert),
@@ -166,16 +161,11 @@ impl Metadata {
     }
 
     /// `offset` tells where in the file the entry at a position began.
-    pub(super) fn build(
-        entries: Vec<(String, Value)>,
-        offset: impl Fn(usize) -> u64,
-    ) -> Result<Self, GgufError> {
-        let by_key = super::sorted_positions(&entries, |(key, _)| key).map_err(|(first, again)| {
-            GgufError::DuplicateKey {
-                key: entries[again].0.clone(),
-                offset: offset(again),
-                first: offset(first),
-            }
+    pub(super) fn build(entries: Vec<(String, Value)>, offset: impl Fn(usize) -> u64) -> Result<Self, GgufError> {
+        let by_key = super::sorted_positions(&entries, |(key, _)| key).map_err(|(first, again)| GgufError::DuplicateKey {
+            key: entries[again].0.clone(),
+            offset: offset(again),
+            first: offset(first),
         })?;
         Ok(Self { entries, by_key })
     }
@@ -183,10 +173,7 @@ impl Metadata {
     /// The value of `key`, whatever its type.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        let at = self
-            .by_key
-            .binary_search_by(|&position| self.entries[position as usize].0.as_str().cmp(key))
-            .ok()?;
+        let at = self.by_key.binary_search_by(|&position| self.entries[position as usize].0.as_str().cmp(key)).ok()?;
         Some(&self.entries[self.by_key[at] as usize].1)
     }
 
@@ -243,17 +230,11 @@ impl Metadata {
         self.integer(key, "i32")
     }
 
-    fn integer<T: TryFrom<i128>>(
-        &self,
-        key: &str,
-        expected: &'static str,
-    ) -> Result<Option<T>, GgufError> {
+    fn integer<T: TryFrom<i128>>(&self, key: &str, expected: &'static str) -> Result<Option<T>, GgufError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let integer = value
-            .integer()
-            .ok_or_else(|| wrong_type(key, expected, value))?;
+        let integer = value.integer().ok_or_else(|| wrong_type(key, expected, value))?;
         match T::try_from(integer) {
             Ok(fits) => Ok(Some(fits)),
             Err(_) => Err(out_of_range(key, integer, expected)),
@@ -305,9 +286,7 @@ impl Metadata {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Array(Array::F32(numbers))) => Ok(Some(numbers.clone())),
-            Some(Value::Array(Array::F64(numbers))) => {
-                Ok(Some(numbers.iter().map(|&number| number as f32).collect()))
-            }
+            Some(Value::Array(Array::F64(numbers))) => Ok(Some(numbers.iter().map(|&number| number as f32).collect())),
             Some(other) => Err(wrong_type(key, "array of f32", other)),
         }
     }
@@ -328,11 +307,7 @@ impl Metadata {
         self.integers(key, "array of u32")
     }
 
-    fn integers<T: TryFrom<i128>>(
-        &self,
-        key: &str,
-        expected: &'static str,
-    ) -> Result<Option<Vec<T>>, GgufError> {
+    fn integers<T: TryFrom<i128>>(&self, key: &str, expected: &'static str) -> Result<Option<Vec<T>>, GgufError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -349,17 +324,9 @@ impl Metadata {
 }
 
 fn wrong_type(key: &str, expected: &'static str, found: &Value) -> GgufError {
-    GgufError::WrongType {
-        key: key.to_owned(),
-        expected,
-        found: found.type_name(),
-    }
+    GgufError::WrongType { key: key.to_owned(), expected, found: found.type_name() }
 }
 
 fn out_of_range(key: &str, value: i128, expected: &'static str) -> GgufError {
-    GgufError::OutOfRange {
-        key: key.to_owned(),
-        value,
-        expected,
-    }
+    GgufError::OutOfRange { key: key.to_owned(), value, expected }
 }

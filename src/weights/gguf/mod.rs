@@ -106,16 +106,9 @@ impl Gguf {
 }
 
 /// Positions of `items` sorted by name, or the positions of two with the same name (the earlier first).
-fn sorted_positions<T>(
-    items: &[T],
-    name: impl Fn(&T) -> &String,
-) -> Result<Vec<u32>, (usize, usize)> {
+fn sorted_positions<T>(items: &[T], name: impl Fn(&T) -> &String) -> Result<Vec<u32>, (usize, usize)> {
     let mut order: Vec<u32> = (0..items.len()).map(|position| position as u32).collect();
-    order.sort_unstable_by(|&a, &b| {
-        name(&items[a as usize])
-            .cmp(name(&items[b as usize]))
-            .then(a.cmp(&b))
-    });
+    order.sort_unstable_by(|&a, &b| name(&items[a as usize]).cmp(name(&items[b as usize])).then(a.cmp(&b)));
     for pair in order.windows(2) {
         let (first, again) = (pair[0] as usize, pair[1] as usize);
         if name(&items[first]) == name(&items[again]) {

@@ -1,10 +1,7 @@
 //! From bytes to [`Gguf`].
 
 use super::reader::{At, Reader, Stop};
-use super::{
-    Array, FIRST_PREFIX_BYTES, Gguf, GgufError, MAX_HEADER_BYTES, Metadata, Parse, TensorInfo,
-    TensorType, Value,
-};
+use super::{Array, FIRST_PREFIX_BYTES, Gguf, GgufError, MAX_HEADER_BYTES, Metadata, Parse, TensorInfo, TensorType, Value};
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -33,8 +30,7 @@ pub(super) fn parse(prefix: &[u8], file_len: Option<u64>) -> Result<Parse, GgufE
             // that really came.
             let at_least = (prefix.len() as u64)
                 .saturating_mul(2)
-                .max(FIRST_PREFIX_BYTES)
-                .min(MAX_HEADER_BYTES)
+                .clamp(FIRST_PREFIX_BYTES, MAX_HEADER_BYTES)
                 .min(file_len.unwrap_or(u64::MAX));
             Ok(Parse::NeedMore { at_least })
         }
@@ -73,18 +69,9 @@ fn header(prefix: &[u8], file_len: Option<u64>) -> Result<Gguf, Stop> {
     let data_offset = reader
         .position()
         .checked_next_multiple_of(alignment)
-        .ok_or(Stop::Wrong(GgufError::BadAlignment {
-            offset: alignment_offset,
-            value: alignment,
-        }))?;
+        .ok_or(Stop::Wrong(GgufError::BadAlignment { offset: alignment_offset, value: alignment }))?;
     let tensors = placed(rows, data_offset, file_len)?;
-    Ok(Gguf {
-        version,
-        metadata,
-        tensors,
-        alignment,
-        data_offset,
-    })
+    Ok(Gguf { version, metadata, tensors, alignment, data_offset })
 }
 
 /// The metadata, and the offset of the entry `general.alignment` (0 where there is none).
@@ -125,11 +112,7 @@ fn metadata(reader: &mut Reader<'_>, count: u64) -> Result<(Metadata, u64), Stop
 }
 
 fn unknown_value_type(key: &str, offset: u64, id: u32) -> Stop {
-    Stop::Wrong(GgufError::UnknownValueType {
-        key: key.to_owned(),
-        offset,
-        id,
-    })
+    Stop::Wrong(GgufError::UnknownValueType { key: key.to_owned(), offset, id })
 }
 
 fn boolean(reader: &mut Reader<'_>, key: &str) -> Result<bool, Stop> {
@@ -137,11 +120,7 @@ fn boolean(reader: &mut Reader<'_>, key: &str) -> Result<bool, Stop> {
     match reader.u8(At::Key(key))? {
         0 => Ok(false),
         1 => Ok(true),
-        value => Err(Stop::Wrong(GgufError::InvalidBool {
-            key: key.to_owned(),
-            offset,
-            value,
-        })),
+        value => Err(Stop::Wrong(GgufError::InvalidBool { key: key.to_owned(), offset, value })),
     }
 }
 
@@ -149,11 +128,7 @@ fn array(reader: &mut Reader<'_>, key: &str, depth: u32) -> Result<Array, Stop> 
     let at = At::Key(key);
     let offset = reader.position();
     if depth > MAX_NESTING {
-        return Err(Stop::Wrong(GgufError::NestedTooDeep {
-            key: key.to_owned(),
-            offset,
-            limit: MAX_NESTING,
-        }));
+        return Err(Stop::Wrong(GgufError::NestedTooDeep { key: key.to_owned(), offset, limit: MAX_NESTING }));
     }
     let id = reader.u32(at)?;
     let count = reader.u64(at)?;
@@ -218,12 +193,10 @@ fn tensor_table(reader: &mut Reader<'_>, count: u64, alignment: u64) -> Result<V
     for number in 0..count {
         rows.push(tensor(reader, number, alignment)?);
     }
-    super::sorted_positions(&rows, |row: &Row| &row.info.name).map_err(|(first, again)| {
-        GgufError::DuplicateTensor {
-            name: rows[again].info.name.clone(),
-            offset: rows[again].entry,
-            first: rows[first].entry,
-        }
+    super::sorted_positions(&rows, |row: &Row| &row.info.name).map_err(|(first, again)| GgufError::DuplicateTensor {
+        name: rows[again].info.name.clone(),
+        offset: rows[again].entry,
+        first: rows[first].entry,
     })?;
     Ok(rows)
 }
@@ -237,11 +210,7 @@ fn tensor(reader: &mut Reader<'_>, number: u64, alignment: u64) -> Result<Row, S
     let offset = reader.position();
     let dimensions = reader.u32(at)?;
     if dimensions > MAX_DIMENSIONS {
-        return Err(Stop::Wrong(GgufError::TooManyDimensions {
-            tensor: tensor(),
-            offset,
-            dimensions,
-        }));
+        return Err(Stop::Wrong(GgufError::TooManyDimensions { tensor: tensor(), offset, dimensions }));
     }
     // A tensor without dimensions is a single number.
     let mut dims = vec![1; dimensions.max(1) as usize];
@@ -249,96 +218,48 @@ fn tensor(reader: &mut Reader<'_>, number: u64, alignment: u64) -> Result<Row, S
         let offset = reader.position();
         *size = reader.u64(at)?;
         if *size == 0 {
-            return Err(Stop::Wrong(GgufError::ZeroDimension {
-                tensor: tensor(),
-                offset,
-                dimension,
-            }));
+            return Err(Stop::Wrong(GgufError::ZeroDimension { tensor: tensor(), offset, dimension }));
         }
     }
 
     let offset = reader.position();
     let id = reader.u32(at)?;
-    let kind = TensorType::from_id(id).ok_or_else(|| GgufError::UnknownTensorType {
-        tensor: tensor(),
-        offset,
-        id,
-    })?;
+    let kind = TensorType::from_id(id).ok_or_else(|| GgufError::UnknownTensorType { tensor: tensor(), offset, id })?;
     let (columns, block) = (dims[0], kind.block_elements());
     if !columns.is_multiple_of(block) {
-        return Err(Stop::Wrong(GgufError::RowNotWholeBlocks {
-            tensor: tensor(),
-            offset,
-            kind: kind.name(),
-            columns,
-            block,
-        }));
+        return Err(Stop::Wrong(GgufError::RowNotWholeBlocks { tensor: tensor(), offset, kind: kind.name(), columns, block }));
     }
-    let bytes = size(&dims, kind).ok_or_else(|| GgufError::SizeOverflow {
-        tensor: tensor(),
-        offset: entry,
-        dims: dims.clone(),
-    })?;
+    let bytes = size(&dims, kind).ok_or_else(|| GgufError::SizeOverflow { tensor: tensor(), offset: entry, dims: dims.clone() })?;
 
     let offset = reader.position();
     let relative = reader.u64(at)?;
     if !relative.is_multiple_of(alignment) {
-        return Err(Stop::Wrong(GgufError::MisalignedTensor {
-            tensor: tensor(),
-            offset,
-            relative,
-            alignment,
-        }));
+        return Err(Stop::Wrong(GgufError::MisalignedTensor { tensor: tensor(), offset, relative, alignment }));
     }
-    Ok(Row {
-        info: TensorInfo {
-            name: tensor(),
-            dims,
-            kind,
-            offset: relative,
-            bytes,
-        },
-        entry,
-    })
+    Ok(Row { info: TensorInfo { name: tensor(), dims, kind, offset: relative, bytes }, entry })
 }
 
 /// Bytes of a tensor. Element count and bytes both stay below 2^63, as in ggml, where they are signed.
 fn size(dims: &[u64], kind: TensorType) -> Option<u64> {
     let limit = i64::MAX as u64;
-    let elements = dims
-        .iter()
-        .try_fold(1_u64, |product, &size| product.checked_mul(size))
-        .filter(|&elements| elements <= limit)?;
+    let elements = dims.iter().try_fold(1_u64, |product, &size| product.checked_mul(size)).filter(|&elements| elements <= limit)?;
     let bytes = (elements / kind.block_elements()).checked_mul(kind.block_bytes())?;
     (bytes <= limit).then_some(bytes)
 }
 
 /// Makes the offsets absolute and checks that every tensor has its own place inside the file.
-fn placed(
-    rows: Vec<Row>,
-    data_offset: u64,
-    file_len: Option<u64>,
-) -> Result<Vec<TensorInfo>, GgufError> {
+fn placed(rows: Vec<Row>, data_offset: u64, file_len: Option<u64>) -> Result<Vec<TensorInfo>, GgufError> {
     let mut tensors = Vec::with_capacity(rows.len());
     for Row { mut info, entry } in rows {
         let start = info.offset.checked_add(data_offset);
         let end = start.and_then(|start| start.checked_add(info.bytes));
         let (Some(start), Some(end)) = (start, end) else {
-            return Err(GgufError::SizeOverflow {
-                tensor: info.name,
-                offset: entry,
-                dims: info.dims,
-            });
+            return Err(GgufError::SizeOverflow { tensor: info.name, offset: entry, dims: info.dims });
         };
         if let Some(file_len) = file_len
             && end > file_len
         {
-            return Err(GgufError::TensorPastEnd {
-                tensor: info.name,
-                start,
-                bytes: info.bytes,
-                file_len,
-            });
+            return Err(GgufError::TensorPastEnd { tensor: info.name, start, bytes: info.bytes, file_len });
         }
         info.offset = start;
         tensors.push(info);

@@ -46,11 +46,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8], file_len: Option<u64>) -> Self {
-        Self {
-            bytes,
-            position: 0,
-            file_len,
-        }
+        Self { bytes, position: 0, file_len }
     }
 
     /// Bytes from the start of the file.
@@ -69,32 +65,17 @@ impl<'a> Reader<'a> {
         if let Some(file_len) = self.file_len
             && end.is_none_or(|end| end > file_len)
         {
-            return Err(Stop::Wrong(GgufError::Truncated {
-                place: at.place(),
-                offset,
-                needed,
-                file_len,
-            }));
+            return Err(Stop::Wrong(GgufError::Truncated { place: at.place(), offset, needed, file_len }));
         }
         if end.is_none_or(|end| end > MAX_HEADER_BYTES) {
-            return Err(Stop::Wrong(GgufError::HeaderTooLarge {
-                place: at.place(),
-                offset,
-                needed,
-                limit: MAX_HEADER_BYTES,
-            }));
+            return Err(Stop::Wrong(GgufError::HeaderTooLarge { place: at.place(), offset, needed, limit: MAX_HEADER_BYTES }));
         }
         Err(Stop::NeedMore)
     }
 
     /// Checks that `count` items of at least `smallest` bytes each are in the prefix, and gives the count as a
     /// capacity, which is then no more than the bytes that are present.
-    pub(super) fn ensure_items(
-        &self,
-        count: u64,
-        smallest: u64,
-        at: At<'_>,
-    ) -> Result<usize, Stop> {
+    pub(super) fn ensure_items(&self, count: u64, smallest: u64, at: At<'_>) -> Result<usize, Stop> {
         // A saturated product is past every limit that `ensure` knows.
         self.ensure(count.saturating_mul(smallest), at)?;
         Ok(count as usize)
@@ -142,13 +123,7 @@ impl<'a> Reader<'a> {
             return Err(GgufError::EmptyName { place, offset }.into());
         }
         if length > limit {
-            return Err(GgufError::NameTooLong {
-                place: place(),
-                offset,
-                length,
-                limit,
-            }
-            .into());
+            return Err(GgufError::NameTooLong { place: place(), offset, length, limit }.into());
         }
         self.text(length, at)
     }
@@ -156,11 +131,7 @@ impl<'a> Reader<'a> {
     fn text(&mut self, length: u64, at: At<'_>) -> Result<&'a str, Stop> {
         let offset = self.position();
         let bytes = self.take(length, at)?;
-        std::str::from_utf8(bytes).map_err(|error| {
-            Stop::Wrong(GgufError::NotUtf8 {
-                place: at.place(),
-                offset: offset + error.valid_up_to() as u64,
-            })
-        })
+        std::str::from_utf8(bytes)
+            .map_err(|error| Stop::Wrong(GgufError::NotUtf8 { place: at.place(), offset: offset + error.valid_up_to() as u64 }))
     }
 }

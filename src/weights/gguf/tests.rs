@@ -46,12 +46,7 @@ fn every_value_type_in_both_versions() {
         assert_eq!(m.len(), writer.entries.len());
         assert_eq!(m.iter().next().unwrap().0, "general.architecture");
         assert_eq!(m.string("general.architecture").unwrap(), Some("llama"));
-        for (key, value) in [
-            ("a.u8", 200),
-            ("a.u16", 60_000),
-            ("llama.block_count", 2),
-            ("a.u64", 1 << 40),
-        ] {
+        for (key, value) in [("a.u8", 200), ("a.u16", 60_000), ("llama.block_count", 2), ("a.u64", 1 << 40)] {
             assert_eq!(m.u64(key).unwrap(), Some(value));
         }
         assert_eq!(m.i32("a.i8").unwrap(), Some(-3));
@@ -65,11 +60,7 @@ fn every_value_type_in_both_versions() {
         assert_eq!(m.f32s("a.f64s").unwrap(), Some(vec![1.0, 2.0]));
         assert_eq!(m.i32s("a.i8s").unwrap(), Some(vec![-1, 2]));
         assert_eq!(m.u32s("a.u64s").unwrap(), Some(vec![7]));
-        let nested = Array::Array(vec![
-            Array::I32(vec![1, 2]),
-            Array::String(vec!["x".into()]),
-            Array::Bool(vec![]),
-        ]);
+        let nested = Array::Array(vec![Array::I32(vec![1, 2]), Array::String(vec!["x".into()]), Array::Bool(vec![])]);
         assert_eq!(m.get("a.nested"), Some(&Value::Array(nested)));
 
         assert_eq!(gguf.tensors.len(), 4);
@@ -105,11 +96,7 @@ fn getters_say_which_key_is_wrong() {
     for error in wrong {
         assert!(matches!(error, GgufError::WrongType { .. }), "{error}");
     }
-    for error in [
-        m.u64("a.i8").unwrap_err(),
-        m.u32("a.u64").unwrap_err(),
-        m.u32s("a.i8s").unwrap_err(),
-    ] {
+    for error in [m.u64("a.i8").unwrap_err(), m.u32("a.u64").unwrap_err(), m.u32s("a.i8s").unwrap_err()] {
         assert!(matches!(error, GgufError::OutOfRange { .. }), "{error}");
     }
     let text = m.u32("a.u64").unwrap_err().to_string();
@@ -140,9 +127,7 @@ fn prefixes_double() {
     let tokens: Vec<String> = (0..200_000).map(|i| format!("token{i}")).collect();
     let bytes = GgufWriter::new().strings("tokens", &tokens).bytes();
     let (mut length, mut calls) = (0_u64, 0);
-    while let Parse::NeedMore { at_least } =
-        Gguf::parse(&bytes[..length as usize], Some(bytes.len() as u64)).unwrap()
-    {
+    while let Parse::NeedMore { at_least } = Gguf::parse(&bytes[..length as usize], Some(bytes.len() as u64)).unwrap() {
         length = at_least;
         calls += 1;
     }
@@ -202,10 +187,7 @@ fn absurd_counts() {
     let at_least = FIRST_PREFIX_BYTES;
     assert_eq!(Gguf::parse(&bytes, None).unwrap(), Parse::NeedMore { at_least });
     writer.entry_count = Some(1 << 63);
-    assert!(matches!(
-        Gguf::parse(&writer.bytes(), None),
-        Err(GgufError::HeaderTooLarge { place: Place::Header, offset: 24, .. })
-    ));
+    assert!(matches!(Gguf::parse(&writer.bytes(), None), Err(GgufError::HeaderTooLarge { place: Place::Header, offset: 24, .. })));
 }
 
 #[test]
@@ -233,24 +215,12 @@ fn absurd_array_lengths() {
 #[test]
 fn keys() {
     let entry = |key: &[u8]| error(&GgufWriter::new().raw(key, kind::U8, &[1]));
-    assert!(matches!(
-        entry(b""),
-        GgufError::EmptyName { place: Place::Entry(0), offset: 24 }
-    ));
-    assert!(matches!(
-        entry(&[b'k'; 65_536]),
-        GgufError::NameTooLong { length: 65_536, .. }
-    ));
+    assert!(matches!(entry(b""), GgufError::EmptyName { place: Place::Entry(0), offset: 24 }));
+    assert!(matches!(entry(&[b'k'; 65_536]), GgufError::NameTooLong { length: 65_536, .. }));
     done(&GgufWriter::new().raw([b'k'; 65_535], kind::U8, &[1]).bytes());
-    assert!(matches!(
-        entry(b"ab\xFF"),
-        GgufError::NotUtf8 { place: Place::Entry(0), offset: 34 }
-    ));
+    assert!(matches!(entry(b"ab\xFF"), GgufError::NotUtf8 { place: Place::Entry(0), offset: 34 }));
     let twice = GgufWriter::new().u8("k", 1).u8("l", 1).u8("k", 2);
-    assert_eq!(
-        error(&twice),
-        GgufError::DuplicateKey { key: "k".into(), offset: 52, first: 24 }
-    );
+    assert_eq!(error(&twice), GgufError::DuplicateKey { key: "k".into(), offset: 52, first: 24 });
     // A key that is long and full of control characters is shown short and escaped.
     let long = "\u{1b}[31m".repeat(100);
     let text = error(&GgufWriter::new().u8(&long, 1).u8(&long, 1)).to_string();
@@ -260,26 +230,14 @@ fn keys() {
 #[test]
 fn values() {
     let value = |kind, value: &[u8]| error(&GgufWriter::new().raw("k", kind, value));
-    assert_eq!(
-        value(13, &[]),
-        GgufError::UnknownValueType { key: "k".into(), offset: 33, id: 13 }
-    );
-    assert_eq!(
-        value(kind::ARRAY, &array(99, 0, &[])),
-        GgufError::UnknownValueType { key: "k".into(), offset: 37, id: 99 }
-    );
-    assert_eq!(
-        value(kind::BOOL, &[2]),
-        GgufError::InvalidBool { key: "k".into(), offset: 37, value: 2 }
-    );
+    assert_eq!(value(13, &[]), GgufError::UnknownValueType { key: "k".into(), offset: 33, id: 13 });
+    assert_eq!(value(kind::ARRAY, &array(99, 0, &[])), GgufError::UnknownValueType { key: "k".into(), offset: 37, id: 99 });
+    assert_eq!(value(kind::BOOL, &[2]), GgufError::InvalidBool { key: "k".into(), offset: 37, value: 2 });
     assert_eq!(
         value(kind::ARRAY, &array(kind::BOOL, 2, &[1, 255])),
         GgufError::InvalidBool { key: "k".into(), offset: 50, value: 255 }
     );
-    assert!(matches!(
-        value(kind::STRING, &string([0xC3, 0x28])),
-        GgufError::NotUtf8 { place: Place::Key(_), offset: 45 }
-    ));
+    assert!(matches!(value(kind::STRING, &string([0xC3, 0x28])), GgufError::NotUtf8 { place: Place::Key(_), offset: 45 }));
     let lone_surrogate = string([0xED, 0xA0, 0x80]);
     assert!(matches!(
         value(kind::ARRAY, &array(kind::STRING, 1, &lone_surrogate)),
@@ -314,23 +272,14 @@ fn alignments() {
 #[test]
 fn tensor_names() {
     let named = |name: &str| GgufWriter::new().tensor(name, &[1], 0, vec![0; 4]);
-    assert!(matches!(
-        error(&named("")),
-        GgufError::EmptyName { place: Place::TensorEntry(0), offset: 24 }
-    ));
+    assert!(matches!(error(&named("")), GgufError::EmptyName { place: Place::TensorEntry(0), offset: 24 }));
     assert!(matches!(error(&named(&"n".repeat(65))), GgufError::NameTooLong { .. }));
     done(&named(&"n".repeat(64)).bytes());
     let twice = tensor(&[1], 0, 4).tensor("t", &[1], 0, vec![0; 4]);
-    assert_eq!(
-        error(&twice),
-        GgufError::DuplicateTensor { name: "t".into(), offset: 57, first: 24 }
-    );
+    assert_eq!(error(&twice), GgufError::DuplicateTensor { name: "t".into(), offset: 57, first: 24 });
     let mut bad = named("n");
     bad.tensors[0].name = vec![0xFF];
-    assert!(matches!(
-        error(&bad),
-        GgufError::NotUtf8 { place: Place::TensorEntry(0), offset: 32 }
-    ));
+    assert!(matches!(error(&bad), GgufError::NotUtf8 { place: Place::TensorEntry(0), offset: 32 }));
 }
 
 #[test]
@@ -339,15 +288,9 @@ fn tensor_shapes() {
         let mut writer = tensor(&[1], 0, 4);
         writer.tensors[0].dimensions = Some(dimensions);
         let tensor = "t".into();
-        assert_eq!(
-            error(&writer),
-            GgufError::TooManyDimensions { tensor, offset: 33, dimensions }
-        );
+        assert_eq!(error(&writer), GgufError::TooManyDimensions { tensor, offset: 33, dimensions });
     }
-    assert_eq!(
-        error(&tensor(&[1, 0], 0, 0)),
-        GgufError::ZeroDimension { tensor: "t".into(), offset: 45, dimension: 1 }
-    );
+    assert_eq!(error(&tensor(&[1, 0], 0, 0)), GgufError::ZeroDimension { tensor: "t".into(), offset: 45, dimension: 1 });
     for dims in [
         &[1 << 63][..],
         &[1 << 32, 1 << 32],
@@ -377,10 +320,7 @@ fn tensor_places() {
         writer
     };
     done(&at(32).bytes());
-    assert!(matches!(
-        error(&at(33)),
-        GgufError::MisalignedTensor { relative: 33, alignment: 32, .. }
-    ));
+    assert!(matches!(error(&at(33)), GgufError::MisalignedTensor { relative: 33, alignment: 32, .. }));
     assert!(matches!(error(&at(0)), GgufError::OverlappingTensors { .. }));
     for past in [64, 1 << 40, 1 << 63] {
         let error = error(&at(past));
@@ -388,9 +328,7 @@ fn tensor_places() {
     }
     assert!(matches!(error(&at(u64::MAX - 31)), GgufError::SizeOverflow { .. }));
     // One that begins inside another, though neither begins at the same place.
-    let mut inside = GgufWriter::new()
-        .tensor("b", &[16], 0, vec![0; 64])
-        .tensor("a", &[8], 0, vec![0; 32]);
+    let mut inside = GgufWriter::new().tensor("b", &[16], 0, vec![0; 64]).tensor("a", &[8], 0, vec![0; 32]);
     inside.tensors[1].offset = Some(32);
     let GgufError::OverlappingTensors { tensor, other, .. } = error(&inside) else {
         panic!("not overlapping");
@@ -406,20 +344,14 @@ fn data_cut_off_by_one_byte_is_found_from_the_header_alone() {
     let header = writer.header();
     let file_len = bytes.len() as u64;
     assert!(matches!(Gguf::parse(&header, Some(file_len)), Ok(Parse::Done(_))));
-    assert!(matches!(
-        Gguf::parse(&header, Some(file_len - 1)),
-        Err(GgufError::TensorPastEnd { bytes: 32, .. })
-    ));
+    assert!(matches!(Gguf::parse(&header, Some(file_len - 1)), Err(GgufError::TensorPastEnd { bytes: 32, .. })));
     assert!(matches!(Gguf::parse(&header, None), Ok(Parse::Done(_))));
 }
 
 #[test]
 fn bytes_past_the_stated_end_do_not_count() {
     let bytes = kitchen_sink(3).bytes();
-    assert!(matches!(
-        Gguf::parse(&bytes, Some(100)),
-        Err(GgufError::Truncated { file_len: 100, .. })
-    ));
+    assert!(matches!(Gguf::parse(&bytes, Some(100)), Err(GgufError::Truncated { file_len: 100, .. })));
 }
 
 #[test]

@@ -113,6 +113,9 @@ pub fn fetch_model(
 ) -> Result<PathBuf, FetchError> {
     let path = folder.join(model.file);
     let expected = Expected { bytes: model.bytes, sha256: model.sha256 };
+    if checked(&path, expected) {
+        return Ok(path);
+    }
     let _lock = locked(&path)?;
     if present(&path, expected, progress)? {
         return Ok(path);
@@ -143,6 +146,9 @@ pub fn download(
     retry: Retry,
     progress: &mut dyn FnMut(FetchProgress),
 ) -> Result<(), FetchError> {
+    if checked(path, expected) {
+        return Ok(());
+    }
     let _lock = locked(path)?;
     if present(path, expected, progress)? {
         return Ok(());
@@ -172,28 +178,34 @@ fn locked(path: &Path) -> Result<File, FetchError> {
     }
 }
 
+/// Whether the file is there and was checked before. Writes nothing, so that a read-only cache can be used.
+fn checked(path: &Path, expected: Expected<'_>) -> bool {
+    let marker = beside(path, "sha256");
+    let (Ok(file), Ok(marked)) = (fs::metadata(path), fs::read_to_string(&marker)) else {
+        return false;
+    };
+    let hash = marked.split(' ').next().unwrap_or_default();
+    // A file that is younger than its marker is another file.
+    let age = |metadata: fs::Metadata| metadata.modified().ok();
+    let marked_at = fs::metadata(&marker).ok().and_then(age);
+    expected.bytes.is_none_or(|bytes| bytes == file.len())
+        && expected.sha256.is_none_or(|sha256| sha256 == hash)
+        && marked_at.is_some()
+        && marked_at >= age(file)
+}
+
 /// Whether the file is there, whole and checked. One that was not checked yet is checked now.
 fn present(path: &Path, expected: Expected<'_>, progress: &mut dyn FnMut(FetchProgress)) -> Result<bool, FetchError> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
+    if checked(path, expected) {
+        return Ok(true);
+    }
+    let length = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(at(path)(error)),
     };
-    check_length(path, path, metadata.len(), expected)?;
-    let marker = beside(path, "sha256");
-    let marked = fs::read_to_string(&marker).ok();
-    let marked_hash = marked.as_deref().and_then(|text| text.split(' ').next());
-    // A file that is younger than its marker is another file.
-    let age = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    let fresh = matches!((age(&marker), age(path)), (Ok(marker), Ok(file)) if marker >= file);
-    let right = match expected.sha256 {
-        Some(sha256) => marked_hash == Some(sha256),
-        None => marked_hash.is_some(),
-    };
-    if fresh && right {
-        return Ok(true);
-    }
-    let hash = sha256_file(path, metadata.len(), progress)?;
+    check_length(path, path, length, expected)?;
+    let hash = sha256_file(path, length, progress)?;
     check_hash(path, path, &hash, expected)?;
     mark(path, &hash)?;
     Ok(true)

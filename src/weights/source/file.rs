@@ -21,22 +21,14 @@ impl FileSource {
     /// `Open` where it does not exist, is a folder, or may not be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SourceError> {
         let path = path.as_ref();
-        let failed = |reason: String| SourceError::Open {
-            name: path.display().to_string(),
-            reason,
-        };
+        let failed = |reason: String| SourceError::Open { name: path.display().to_string(), reason };
         let file = File::open(path).map_err(|error| failed(error.to_string()))?;
         let metadata = file.metadata().map_err(|error| failed(error.to_string()))?;
         if metadata.is_dir() {
             return Err(failed("it is a folder, not a file".to_owned()));
         }
         let name = path.file_name().unwrap_or(path.as_os_str());
-        Ok(Self {
-            name: name.to_string_lossy().into_owned(),
-            file,
-            len: metadata.len(),
-            position: 0,
-        })
+        Ok(Self { name: name.to_string_lossy().into_owned(), file, len: metadata.len(), position: 0 })
     }
 
     fn fill(&mut self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
@@ -71,11 +63,7 @@ impl Source for FileSource {
                 needed: len as u64,
                 len: self.file.metadata().map_or(self.len, |now| now.len()),
             }),
-            Err(error) => Err(SourceError::Failed {
-                name: self.name.clone(),
-                offset,
-                reason: error.to_string(),
-            }),
+            Err(error) => Err(SourceError::Failed { name: self.name.clone(), offset, reason: error.to_string() }),
         }
     }
 }

@@ -31,8 +31,7 @@ impl HttpSource {
         let path = url.split(['?', '#']).next().unwrap_or(url);
         let name = path.rsplit('/').find(|part| !part.is_empty());
         let name = name.unwrap_or(url).to_owned();
-        let stream = RangeStream::open(url, 0, None, retry)
-            .map_err(|error| source_error(&name, 0, error))?;
+        let stream = RangeStream::open(url, 0, None, retry).map_err(|error| source_error(&name, 0, error))?;
         Ok(Self { name, stream })
     }
 
@@ -63,9 +62,7 @@ impl Source for HttpSource {
         if let Some(end) = self.stream.total() {
             check_range(&self.name, offset, len, end)?;
         }
-        let bytes = self
-            .fill(offset, len)
-            .map_err(|error| source_error(&self.name, offset, error))?;
+        let bytes = self.fill(offset, len).map_err(|error| source_error(&self.name, offset, error))?;
         Ok(Chunk::Bytes(bytes))
     }
 }
@@ -73,32 +70,11 @@ impl Source for HttpSource {
 fn source_error(name: &str, offset: u64, error: HttpError) -> SourceError {
     let name = name.to_owned();
     match error {
-        HttpError::Truncated {
-            offset,
-            needed,
-            len,
-            ..
-        } => SourceError::Truncated {
-            name,
-            offset,
-            needed,
-            len,
-        },
+        HttpError::Truncated { offset, needed, len, .. } => SourceError::Truncated { name, offset, needed, len },
         HttpError::Changed { what, .. } => SourceError::Changed { name, what },
         HttpError::RangeUnsupported { offset, .. } => SourceError::RangeUnsupported { name, offset },
-        HttpError::Status { .. } if offset == 0 => SourceError::Open {
-            reason: error.to_string(),
-            name,
-        },
-        HttpError::Connection { offset, .. } => SourceError::Failed {
-            reason: error.to_string(),
-            name,
-            offset,
-        },
-        HttpError::Status { .. } | HttpError::BadReply { .. } => SourceError::Failed {
-            reason: error.to_string(),
-            name,
-            offset,
-        },
+        HttpError::Status { .. } if offset == 0 => SourceError::Open { reason: error.to_string(), name },
+        HttpError::Connection { offset, .. } => SourceError::Failed { reason: error.to_string(), name, offset },
+        HttpError::Status { .. } | HttpError::BadReply { .. } => SourceError::Failed { reason: error.to_string(), name, offset },
     }
 }

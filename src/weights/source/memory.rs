@@ -13,10 +13,7 @@ impl MemorySource {
     /// A source over `bytes`; `name` is for messages.
     #[must_use]
     pub fn new(name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        Self {
-            name: name.into(),
-            bytes,
-        }
+        Self { name: name.into(), bytes }
     }
 }
 

@@ -63,25 +63,18 @@ pub enum SourceError {
     Open { name: String, reason: String },
 
     #[error("{name}: {needed} bytes are needed at byte {offset}, but it ends at {len}: is the download complete?")]
-    Truncated {
-        name: String,
-        offset: u64,
-        needed: u64,
-        len: u64,
-    },
+    Truncated { name: String, offset: u64, needed: u64, len: u64 },
 
     #[error("{name} changed while it was being read ({what}); load it again")]
     Changed { name: String, what: String },
 
-    #[error("{name}: the server cannot send a part of a file, which is needed at byte {offset}; use another server or download the file first")]
+    #[error(
+        "{name}: the server cannot send a part of a file, which is needed at byte {offset}; use another server or download the file first"
+    )]
     RangeUnsupported { name: String, offset: u64 },
 
     #[error("{name}: reading failed at byte {offset}: {reason}")]
-    Failed {
-        name: String,
-        offset: u64,
-        reason: String,
-    },
+    Failed { name: String, offset: u64, reason: String },
 }
 
 /// Bytes that can be read by offset.
@@ -89,12 +82,12 @@ pub enum SourceError {
     async_fn_in_trait,
     reason = "callers are generic over the source and await on their own thread; in a browser nothing is Send"
 )]
+#[allow(clippy::len_without_is_empty, reason = "an unknown length is neither empty nor not")]
 pub trait Source {
     /// What it is called in messages and in progress: a file name or the last part of a URL.
     fn name(&self) -> &str;
 
     /// Length in bytes, where it is known.
-    #[allow(clippy::len_without_is_empty, reason = "an unknown length is neither empty nor not")]
     fn len(&self) -> Option<u64>;
 
     /// Exactly `len` bytes at `offset`. Ask for a few MiB at most: they are held in memory. Reads in ascending order
@@ -109,11 +102,6 @@ pub trait Source {
 fn check_range(name: &str, offset: u64, len: usize, end: u64) -> Result<(), SourceError> {
     match offset.checked_add(len as u64) {
         Some(last) if last <= end => Ok(()),
-        _ => Err(SourceError::Truncated {
-            name: name.to_owned(),
-            offset,
-            needed: len as u64,
-            len: end,
-        }),
+        _ => Err(SourceError::Truncated { name: name.to_owned(), offset, needed: len as u64, len: end }),
     }
 }

@@ -9,10 +9,7 @@ use std::task::{Context, Poll, Waker};
 fn run<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
-        if let Poll::Ready(value) = future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return value;
         }
     }
@@ -37,10 +34,7 @@ fn memory() {
     assert_eq!(bytes(&mut source, 10, 90).unwrap(), file[10..]);
     assert_eq!(bytes(&mut source, 100, 0).unwrap(), []);
     for (offset, len) in [(10, 91), (101, 0), (u64::MAX, 1)] {
-        assert!(matches!(
-            bytes(&mut source, offset, len),
-            Err(SourceError::Truncated { len: 100, .. })
-        ));
+        assert!(matches!(bytes(&mut source, offset, len), Err(SourceError::Truncated { len: 100, .. })));
     }
 }
 
@@ -71,16 +65,10 @@ fn file() {
         let read = bytes(&mut source, offset, len).unwrap();
         assert_eq!(read, content[offset as usize..][..len]);
     }
-    assert!(matches!(
-        bytes(&mut source, 990, 11),
-        Err(SourceError::Truncated { offset: 990, len: 1000, .. })
-    ));
+    assert!(matches!(bytes(&mut source, 990, 11), Err(SourceError::Truncated { offset: 990, len: 1000, .. })));
     let shrunk = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     shrunk.set_len(100).unwrap();
-    assert!(matches!(
-        bytes(&mut source, 50, 100),
-        Err(SourceError::Truncated { offset: 50, len: 100, .. })
-    ));
+    assert!(matches!(bytes(&mut source, 50, 100), Err(SourceError::Truncated { offset: 50, len: 100, .. })));
     assert_eq!(bytes(&mut source, 50, 50).unwrap(), content[50..100]);
     assert!(matches!(FileSource::open(&folder), Err(SourceError::Open { .. })));
     let absent = FileSource::open(folder.join("absent")).unwrap_err();
@@ -95,12 +83,7 @@ mod http {
     use crate::weights::known::testserver::{Reply, Request, TestServer};
     use std::time::Duration;
 
-    const QUICK: Retry = Retry {
-        attempts: 4,
-        wait: Duration::from_millis(1),
-        progress: 1 << 20,
-        silence: Duration::from_secs(5),
-    };
+    const QUICK: Retry = Retry { attempts: 4, wait: Duration::from_millis(1), progress: 1 << 20, silence: Duration::from_secs(5) };
 
     fn open(server: &TestServer) -> Result<HttpSource, SourceError> {
         HttpSource::open_with(&server.url("/models/m.gguf?download=true"), QUICK)
@@ -130,10 +113,7 @@ mod http {
         assert_eq!(requests.len(), 3);
         assert_eq!(requests[1].start(), Some(1_900_000));
         assert_eq!(requests[1].header("if-range"), Some("\"a\""));
-        assert!(matches!(
-            bytes(&mut source, 1_999_999, 2),
-            Err(SourceError::Truncated { offset: 1_999_999, len: 2_000_000, .. })
-        ));
+        assert!(matches!(bytes(&mut source, 1_999_999, 2), Err(SourceError::Truncated { offset: 1_999_999, len: 2_000_000, .. })));
     }
 
     #[test]
@@ -198,10 +178,7 @@ mod http {
         assert_eq!(bytes(&mut source, 0, 1000).unwrap(), file[..1000]);
         assert_eq!(bytes(&mut source, 900_000, 1000).unwrap(), file[900_000..901_000]);
         assert_eq!(server.requests().len(), 1);
-        assert!(matches!(
-            bytes(&mut source, 10, 10),
-            Err(SourceError::RangeUnsupported { offset: 10, .. })
-        ));
+        assert!(matches!(bytes(&mut source, 10, 10), Err(SourceError::RangeUnsupported { offset: 10, .. })));
         // Going back to the very start is the one jump that every server can make.
         assert_eq!(bytes(&mut source, 0, 1000).unwrap(), file[..1000]);
     }
@@ -216,17 +193,11 @@ mod http {
 
     #[test]
     fn without_a_length_the_end_is_found_by_reading() {
-        let (server, file) = serve(|_, _, file| Reply {
-            head: "HTTP/1.1 200 OK".into(),
-            body: file[..3000].to_vec(),
-        });
+        let (server, file) = serve(|_, _, file| Reply { head: "HTTP/1.1 200 OK".into(), body: file[..3000].to_vec() });
         let mut source = open(&server).unwrap();
         assert_eq!(source.len(), None);
         assert_eq!(bytes(&mut source, 0, 2000).unwrap(), file[..2000]);
-        assert!(matches!(
-            bytes(&mut source, 2000, usize::MAX / 4),
-            Err(SourceError::Truncated { len: 3000, .. })
-        ));
+        assert!(matches!(bytes(&mut source, 2000, usize::MAX / 4), Err(SourceError::Truncated { len: 3000, .. })));
     }
 
     #[test]
@@ -239,10 +210,7 @@ mod http {
 
         for range in ["", "\r\nContent-Range: bytes 5-9/10", "\r\nContent-Range: bytes 0-20/10"] {
             let head = format!("HTTP/1.1 206 Partial Content\r\nContent-Length: 10{range}");
-            let (server, _) = serve(move |_, _, file| Reply {
-                head: head.clone(),
-                body: file[..10].to_vec(),
-            });
+            let (server, _) = serve(move |_, _, file| Reply { head: head.clone(), body: file[..10].to_vec() });
             let error = open(&server).unwrap_err();
             assert!(matches!(error, SourceError::Failed { .. }), "{error}");
         }
@@ -256,10 +224,7 @@ mod http {
         let mut source = open(&server).unwrap();
         assert_eq!(source.len(), Some(0));
         assert_eq!(bytes(&mut source, 0, 0).unwrap(), []);
-        assert!(matches!(
-            bytes(&mut source, 0, 1),
-            Err(SourceError::Truncated { len: 0, .. })
-        ));
+        assert!(matches!(bytes(&mut source, 0, 1), Err(SourceError::Truncated { len: 0, .. })));
     }
 
     #[test]

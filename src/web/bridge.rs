@@ -1,0 +1,180 @@
+//! The one place that knows the engine's API: a load, a chat and an unload in the protocol's terms.
+
+use std::cell::{Cell, RefCell};
+
+use web_sys::{AbortController, Blob};
+
+use super::source::{BlobSource, FetchSource};
+use super::{gpu_shim, heap};
+use crate::api;
+use crate::api::protocol::{EngineInfo, ErrorBody, KvType, LoadOptions, LoadPhase, Tier};
+use crate::api::request::ChatRequest;
+use crate::api::types::{ChatChunk, ChatReply, ReplyHead};
+use crate::engine::{self, AbortSignal, Engine, Error, Phase, Progress};
+use crate::gpu::{AdapterChoice, Gpu, GpuOptions};
+use crate::text::RenderOptions;
+use crate::weights::source::Source;
+
+/// Where a model comes from.
+#[derive(Debug)]
+pub enum Origin {
+    /// An absolute URL.
+    Url(String),
+    /// A file of the user's.
+    File(Blob),
+}
+
+/// Stops one running job: its computing, and its waiting for the network.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    signal: AbortSignal,
+    fetches: AbortController,
+}
+
+impl Stop {
+    /// Not raised. `None` where the browser has no `AbortController`, which none with WebGPU lacks.
+    pub fn new() -> Option<Self> {
+        Some(Self { signal: AbortSignal::new(), fetches: AbortController::new().ok()? })
+    }
+
+    /// Stops the job.
+    pub fn raise(&self) {
+        self.signal.abort();
+        self.fetches.abort();
+    }
+}
+
+/// How far a load has come: what it does, of how many bytes how many.
+pub type Report<'a> = &'a mut dyn FnMut(LoadPhase, u64, Option<u64>);
+
+/// The engine, where a model is loaded.
+#[derive(Default)]
+pub struct Slot {
+    engine: RefCell<Option<Engine>>,
+    name: RefCell<String>,
+    answers: Cell<u64>,
+}
+
+impl Slot {
+    /// Loads a model in place of the one that is there.
+    pub async fn load(
+        &self,
+        origin: Origin,
+        options: &LoadOptions,
+        stop: &Stop,
+        report: Report<'_>,
+    ) -> Result<EngineInfo, ErrorBody> {
+        // First of all, so that never two models are on the GPU.
+        self.unload();
+        let want_subgroups = matches!(options.tier, None | Some(Tier::A));
+        let adapter = gpu_shim::prepare(want_subgroups).await.ok_or_else(|| {
+            let message = "This browser offers no WebGPU adapter to workers: it may be switched off, or the GPU is not supported.";
+            ErrorBody::new("WebGPUNotAvailableError", message)
+        })?;
+        let began = js_sys::Date::now();
+        let result = match origin {
+            Origin::Url(url) => match FetchSource::open(&url, stop.fetches.signal()).await {
+                Ok(mut source) => load_from(&mut source, options, adapter.subgroups, stop, report).await,
+                Err(error) => Err(error.into()),
+            },
+            Origin::File(blob) => load_from(&mut BlobSource::new(blob), options, adapter.subgroups, stop, report).await,
+        };
+        let (engine, file_name) = result.map_err(|error| error_body(&error, stop))?;
+        let info = describe(&engine, &file_name, adapter, (js_sys::Date::now() - began) / 1e3);
+        self.name.replace(info.model.clone());
+        self.engine.replace(Some(engine));
+        Ok(info)
+    }
+
+    /// Answers a conversation.
+    pub async fn chat(
+        &self,
+        request: &ChatRequest,
+        stop: &Stop,
+        on_chunk: &mut dyn FnMut(ChatChunk),
+    ) -> Result<ChatReply, ErrorBody> {
+        // Taken out while it works: an await must not hold a borrow.
+        let Some(mut engine) = self.engine.take() else {
+            return Err(ErrorBody::new("ModelNotLoadedError", "No model is loaded: load one first."));
+        };
+        let answer = self.answers.get() + 1;
+        self.answers.set(answer);
+        let created = js_sys::Date::now();
+        let head = ReplyHead {
+            id: format!("chatcmpl-{:x}-{answer}", created as u64),
+            created: (created / 1e3) as u64,
+            model: self.name.borrow().clone(),
+        };
+        let seed = (js_sys::Math::random() * f64::from(u32::MAX)) as u64;
+        let options = RenderOptions::default();
+        let result = api::chat(&mut engine, request, &head, seed, &options, on_chunk, &stop.signal).await;
+        self.engine.replace(Some(engine));
+        result.map_err(|error| error_body(&error, stop))
+    }
+
+    /// Frees the model; nothing happens where there is none.
+    pub fn unload(&self) {
+        drop(self.engine.take());
+    }
+}
+
+async fn load_from(
+    source: &mut impl Source,
+    options: &LoadOptions,
+    web_subgroups: bool,
+    stop: &Stop,
+    report: Report<'_>,
+) -> Result<(Engine, String), Error> {
+    let tier = options.tier.map(|tier| match tier {
+        Tier::A => crate::gpu::Tier::A,
+        Tier::B => crate::gpu::Tier::B,
+        Tier::C => crate::gpu::Tier::C,
+    });
+    let gpu = Gpu::open(GpuOptions { adapter: AdapterChoice { name: None, tier }, web_subgroups }).await?;
+    let kv_type = match options.kv_type {
+        None | Some(KvType::F16) => crate::kernels::KvType::F16,
+        Some(KvType::F32) => crate::kernels::KvType::F32,
+    };
+    let mut progress = |Progress { phase, loaded, total }| {
+        let phase = match phase {
+            Phase::Header => LoadPhase::Header,
+            Phase::Weights => LoadPhase::Weights,
+            Phase::Compile => LoadPhase::Compile,
+        };
+        report(phase, loaded, total);
+    };
+    let options = engine::LoadOptions { context: options.context, kv_type };
+    let engine = Engine::load(gpu, source, options, &mut progress, &stop.signal).await?;
+    Ok((engine, source.name().to_owned()))
+}
+
+fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s: f64) -> EngineInfo {
+    let (config, device) = (engine.config(), engine.gpu().info());
+    let mut notices = Vec::new();
+    if adapter.is_fallback || device.kind == "cpu" {
+        notices.push("This browser computes WebGPU on the CPU here, which is slow: check that hardware acceleration is on.".into());
+    }
+    if engine.context() < config.context {
+        let (used, trained) = (engine.context(), config.context);
+        notices.push(format!("The context is {used} tokens of the {trained} that the model was trained with, to save memory."));
+    }
+    EngineInfo {
+        model: if config.name.is_empty() { file_name.to_owned() } else { config.name.clone() },
+        architecture: config.architecture.clone(),
+        context: engine.context(),
+        vocab_size: config.vocab,
+        adapter: if adapter.name.is_empty() { device.name.clone() } else { adapter.name },
+        tier: device.tier.clone(),
+        weight_bytes: engine.model().weight_bytes(),
+        gpu_bytes: engine.gpu().memory().peak,
+        wasm_peak_bytes: heap::peak_bytes(),
+        load_s,
+        notices,
+        ..EngineInfo::default()
+    }
+}
+
+/// An abort shows as whatever it interrupted; the caller asked for it and is told just that.
+fn error_body(error: &Error, stop: &Stop) -> ErrorBody {
+    if stop.signal.is_aborted() { ErrorBody::abort() } else { ErrorBody::new(error.name(), error.to_string()) }
+}

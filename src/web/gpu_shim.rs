@@ -1,0 +1,98 @@
+//! What wgpu cannot say or ask for in a browser: the adapter's own description, and the feature `subgroups`.
+//!
+//! wgpu's table of features lacks `subgroups` on the web, although browsers have it and WGSL goes to them verbatim. So the two calls
+//! that open a device are wrapped once: `gpu.requestAdapter` gives adapters whose `requestDevice` adds the feature where the adapter
+//! has it. Closures of Rust and own properties are enough for that: no script is evaluated, which a strict CSP would forbid.
+
+use std::cell::Cell;
+
+use js_sys::{Array, Function, Object, Promise, Reflect};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+thread_local! {
+    static WANTED: Cell<bool> = const { Cell::new(false) };
+    static INSTALLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What the browser tells of its adapter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Adapter {
+    /// Its description, or vendor and architecture; empty where the browser tells nothing.
+    pub name: String,
+    /// Devices opened from now on have `subgroups`.
+    pub subgroups: bool,
+    /// It computes on the CPU.
+    pub is_fallback: bool,
+}
+
+/// Looks at the adapter and, if `want_subgroups`, sees to it that devices opened from now on have `subgroups` where it does.
+/// `None` where there is no WebGPU or no adapter.
+pub async fn prepare(want_subgroups: bool) -> Option<Adapter> {
+    let gpu = get(&get(&js_sys::global(), "navigator")?, "gpu")?;
+    let options = Object::new();
+    Reflect::set(&options, &"powerPreference".into(), &"high-performance".into()).ok()?;
+    let request = get(&gpu, "requestAdapter")?.dyn_into::<Function>().ok()?;
+    let adapter = JsFuture::from(request.call1(&gpu, &options).ok()?.dyn_into::<Promise>().ok()?).await.ok()?;
+    if adapter.is_null() || adapter.is_undefined() {
+        return None;
+    }
+    let subgroups = want_subgroups && has_subgroups(&adapter);
+    WANTED.set(subgroups);
+    if subgroups && !INSTALLED.replace(true) {
+        install(&gpu, request);
+    }
+    Some(Adapter { subgroups, ..describe(&adapter) })
+}
+
+fn describe(adapter: &JsValue) -> Adapter {
+    let Some(info) = get(adapter, "info") else { return Adapter::default() };
+    let text = |name| get(&info, name).and_then(|value| value.as_string()).filter(|text| !text.is_empty());
+    let parts: Vec<String> = ["vendor", "architecture", "device"].into_iter().filter_map(text).collect();
+    Adapter {
+        name: text("description").unwrap_or_else(|| parts.join(" ")),
+        subgroups: false,
+        // Its place moved from the adapter to its info.
+        is_fallback: [&info, adapter].into_iter().any(|place| get(place, "isFallbackAdapter").is_some_and(|flag| flag.is_truthy())),
+    }
+}
+
+/// Wraps `gpu.requestAdapter`, whose unwrapped form is `request`. Closures live as long as the page's GPU does.
+fn install(gpu: &JsValue, request: Function) {
+    let this = gpu.clone();
+    let request_adapter = Closure::<dyn Fn(JsValue) -> Result<Promise, JsValue>>::new(move |options: JsValue| {
+        let adapter = request.call1(&this, &options)?.dyn_into::<Promise>()?;
+        let wrap = Closure::once_into_js(|adapter: JsValue| {
+            if WANTED.get() && has_subgroups(&adapter) {
+                wrap_adapter(&adapter);
+            }
+            adapter
+        });
+        Ok(adapter.then_with_function(wrap.unchecked_ref()))
+    });
+    // An own property hides the prototype's; where it cannot be set, subgroups are simply not asked for.
+    let _ = Reflect::set(gpu, &"requestAdapter".into(), &request_adapter.into_js_value());
+}
+
+fn wrap_adapter(adapter: &JsValue) {
+    let Some(request) = get(adapter, "requestDevice").and_then(|function| function.dyn_into::<Function>().ok()) else { return };
+    let this = adapter.clone();
+    let request_device = Closure::<dyn Fn(JsValue) -> Result<JsValue, JsValue>>::new(move |descriptor: JsValue| {
+        let descriptor = if descriptor.is_object() { descriptor } else { Object::new().into() };
+        let features = get(&descriptor, "requiredFeatures").map_or_else(Array::new, |features| Array::from(&features));
+        features.push(&"subgroups".into());
+        Reflect::set(&descriptor, &"requiredFeatures".into(), &features)?;
+        request.call1(&this, &descriptor)
+    });
+    let _ = Reflect::set(adapter, &"requestDevice".into(), &request_device.into_js_value());
+}
+
+fn has_subgroups(adapter: &JsValue) -> bool {
+    let Some(features) = get(adapter, "features") else { return false };
+    let has = get(&features, "has").and_then(|has| has.dyn_into::<Function>().ok());
+    has.and_then(|has| has.call1(&features, &"subgroups".into()).ok()).is_some_and(|there| there.is_truthy())
+}
+
+fn get(object: &JsValue, name: &str) -> Option<JsValue> {
+    Reflect::get(object, &name.into()).ok().filter(|value| !value.is_undefined() && !value.is_null())
+}
