@@ -31,7 +31,7 @@ var<workgroup> bin_ends: array<u32, WORKGROUP>;
 // A bin, what comes before it, and what is in it.
 var<workgroup> found: vec3<u32>;
 
-var<workgroup> peak: vec2<u32>;
+var<workgroup> peak: u32;
 var<workgroup> bound: u32;
 var<workgroup> shared_word: u32;
 var<workgroup> chosen: u32;
@@ -300,9 +300,27 @@ fn draw_from_few(index: u32, count: u32) {
   }
 }
 
+// Of PARTIALS different tokens, top_k have at least this key: nothing below it can be among the top_k of all.
+fn find_bound(index: u32, key: u32) {
+  if (index >= PARTIALS) {
+    return;
+  }
+  var rank = 1u;
+  for (var other = 0u; other < PARTIALS; other++) {
+    let other_key = few_keys[other];
+    rank += select(0u, 1u, other_key > key || (other_key == key && other < index));
+  }
+  if (rank == sampling.top_k) {
+    bound = key;
+  }
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) index: u32) {
-  let mine = partials[index];
+  var mine = Partial(0u, NOTHING, 0.0);
+  if (index < PARTIALS) {
+    mine = partials[index];
+  }
   few_keys[index] = mine.key;
   few_ids[index] = mine.id;
   if (index == 0u) {
@@ -312,29 +330,37 @@ fn main(@builtin(local_invocation_index) index: u32) {
     bound = 0u;
   }
   workgroupBarrier();
-  var rank = 0u;
-  for (var other = 0u; other < PARTIALS; other++) {
-    rank += select(0u, 1u, ahead(few_keys[other], few_ids[other], mine.key, mine.id));
+  let few_by_top_k = sampling.top_k > 0u && sampling.top_k <= PARTIALS;
+  let few_by_min_p = sampling.top_k == 0u && sampling.top_p == 0u && sampling.min_p_reach > -1e30;
+  if (sampling.temperature > 0.0 && few_by_top_k) {
+    find_bound(index, mine.key);
+    workgroupBarrier();
   }
-  if (rank == 0u) {
-    peak = vec2<u32>(mine.key, mine.id);
-    chosen = mine.id;
+  for (var half = PARTIALS / 2u; half > 0u; half >>= 1u) {
+    if (index < half) {
+      let other = index + half;
+      if (ahead(few_keys[other], few_ids[other], few_keys[index], few_ids[index])) {
+        few_keys[index] = few_keys[other];
+        few_ids[index] = few_ids[other];
+      }
+    }
+    workgroupBarrier();
   }
-  // Of PARTIALS different tokens, top_k have at least this key: nothing below it can be among the top_k of all.
-  if (rank + 1u == sampling.top_k) {
-    bound = mine.key;
+  if (index == 0u) {
+    peak = few_keys[0];
+    chosen = few_ids[0];
   }
   let top = workgroupUniformLoad(&peak);
 
-  if (sampling.temperature > 0.0 && top.x > MINUS_INFINITY) {
-    half_peak = half_logit(top.x);
+  if (sampling.temperature > 0.0 && top > MINUS_INFINITY) {
+    half_peak = half_logit(top);
     var part = 0.0;
     if (mine.key > MINUS_INFINITY) {
       part = mine.sum * relative_weight(half_logit(mine.key) - half_peak, sampling.temperature);
     }
     float_sums[index] = part;
     workgroupBarrier();
-    for (var half = WORKGROUP / 2u; half > 0u; half >>= 1u) {
+    for (var half = PARTIALS / 2u; half > 0u; half >>= 1u) {
       if (index < half) {
         float_sums[index] += float_sums[index + half];
       }
@@ -343,8 +369,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
     mass_scale = 2147483648.0 / float_sums[0];
 
     var count = NOTHING;
-    let few_by_min_p = sampling.top_k == 0u && sampling.top_p == 0u && sampling.min_p_reach > -1e30;
-    if ((sampling.top_k > 0u && sampling.top_k <= PARTIALS) || few_by_min_p) {
+    if (few_by_top_k || few_by_min_p) {
       count = gather(index, bound);
     }
     if (count <= WORKGROUP) {

@@ -19,3 +19,5 @@ pub mod sampling;
 pub mod text;
 #[cfg(feature = "engine")]
 pub mod weights;
+#[cfg(all(feature = "worker", target_arch = "wasm32"))]
+pub mod web;

@@ -6,6 +6,7 @@ mod ggufwriter;
 mod gpu;
 #[path = "common/program.rs"]
 mod program;
+#[allow(dead_code, reason = "only its type of weights is used here")]
 #[path = "common/reference.rs"]
 mod reference;
 #[path = "common/tiny.rs"]

@@ -17,7 +17,7 @@ fn bad_arguments_end_with_2() {
     fails(2, &["sing"], &["sing"]);
     fails(2, &["generate", model], &["--prompt", "--chat"]);
     fails(2, &["generate", model, "--prompt", "a", "--chat", "b"], &["--chat"]);
-    fails(2, &["generate", model, "--prompt", "a", "--system", "b"], &["--chat"]);
+    fails(2, &["generate", model, "--prompt", "a", "--system", "b"], &["--system"]);
     fails(2, &["generate", model, "--prompt", "a", "--temperature", "warm"], &["warm"]);
     fails(2, &["generate", model, "--prompt", "a", "--temperature", "nan"], &["temperature"]);
     fails(2, &["generate", model, "--prompt", "a", "--top-p", "7"], &["top_p"]);

@@ -65,7 +65,11 @@ fn check(format: Format, rows: u32, k: u32, quads_a_run: u32) {
     for (i, expected) in dequantize(format, &bytes).into_iter().enumerate() {
         let (row, column) = (i / k as usize, i % k as usize);
         let actual = weight(format, &quants, &scales, k as usize, row, column);
-        assert_eq!(actual.to_bits(), expected.to_bits(), "{format:?} {rows} x {k}: row {row}, column {column}: {actual} != {expected}");
+        assert_eq!(
+            actual.to_bits(),
+            expected.to_bits(),
+            "{format:?} {rows} x {k}: row {row}, column {column}: {actual} != {expected}"
+        );
     }
     // The rows that fill the last quad are zero.
     for row in rows..rows.next_multiple_of(4) {

@@ -39,7 +39,11 @@ fn embed() {
                         let expected = expected[token * k as usize + column] as f32;
                         // At most one rounding where the factor is a power of two: the reference's own bits.
                         let near = if scale.log2().fract() == 0.0 { 0.0 } else { expected.abs() * f32::EPSILON };
-                        assert!((y[column] - expected).abs() <= near, "{kernel:?}: token {token}, column {column}: {} {expected}", y[column]);
+                        assert!(
+                            (y[column] - expected).abs() <= near,
+                            "{kernel:?}: token {token}, column {column}: {} {expected}",
+                            y[column]
+                        );
                     }
                     assert!(y[k as usize..].iter().all(|y| *y == UNTOUCHED), "{kernel:?} wrote outside of its row");
                 }
@@ -86,7 +90,8 @@ fn rms_norm() {
                 let bindings = [&inputs[0], &inputs[1], &y, &step].map(|buffer| buffer.whole());
                 let after = run(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 3, rows }, &y);
                 let read = if last_row { (rows - 1) * k..rows * k } else { 0..rows * k };
-                let expected = rms_norm_reference(&wide(&x[read.start as usize..read.end as usize]), &wide(&weight), 1e-5f32.into());
+                let expected =
+                    rms_norm_reference(&wide(&x[read.start as usize..read.end as usize]), &wide(&weight), 1e-5f32.into());
                 let error = worst(&after[..expected.len()], &expected);
                 assert!(error < 1e-6, "{kernel:?}, {rows} rows on {}: error {error}", gpu.info().name);
                 assert!(after[expected.len()..(capacity * k) as usize].iter().all(|y| *y == UNTOUCHED), "{kernel:?} wrote outside");

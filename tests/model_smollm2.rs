@@ -84,14 +84,15 @@ impl Run {
         let squares: f64 = logits.iter().map(|logit| f64::from(*logit).powi(2)).sum();
         let min = logits.iter().copied().fold(f32::INFINITY, f32::min);
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut differences =
-            vec![(sum - self.logits_stats.sum) / size, (squares.sqrt() - self.logits_stats.l2) / size.sqrt()];
+        let mut differences = vec![(sum - self.logits_stats.sum) / size, (squares.sqrt() - self.logits_stats.l2) / size.sqrt()];
         let mut compare = |actual: f32, expected: f32| differences.push(f64::from(actual) - f64::from(expected));
         compare(min, self.logits_stats.min);
         compare(max, self.logits_stats.max);
         logits.iter().zip(&self.logits_first16).for_each(|(actual, expected)| compare(*actual, *expected));
         self.top5_last_prompt.iter().for_each(|best| compare(logits[best.id as usize], best.logit));
-        differences.iter().fold(0.0, |most: f64, difference| if difference.is_nan() { f64::INFINITY } else { most.max(difference.abs()) })
+        differences
+            .iter()
+            .fold(0.0, |most: f64, difference| if difference.is_nan() { f64::INFINITY } else { most.max(difference.abs()) })
     }
 }
 

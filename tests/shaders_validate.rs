@@ -77,7 +77,8 @@ fn all() -> Vec<Shader> {
 
 fn validate(shader: &Shader) -> naga::Module {
     let text = shader.text(false);
-    let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(&text)));
+    let module =
+        naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(&text)));
     // Only what a browser without any optional feature has (unpack2x16float is part of WGSL), and subgroups if the kernel says so.
     let mut capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(naga::valid::Capabilities::SUBGROUP, shader.subgroups);

@@ -24,7 +24,8 @@ struct Partial {
   sum: f32,
 }
 
-const PARTIALS: u32 = 256u;
+// Workgroups of sample_scan, a power of two.
+const PARTIALS: u32 = 128u;
 const NO_TOKEN: u32 = 0xffff0000u;
 // Tokens with this key or a lower one (NaN) are never drawn.
 const MINUS_INFINITY: u32 = 0x007fffffu;

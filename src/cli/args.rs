@@ -1,7 +1,7 @@
 //! The arguments, as clap reads them. Anything wrong with them ends with code 2.
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use kinglet::engine::{GenerateParams, LoadOptions};
 use kinglet::gpu::{AdapterChoice, GpuOptions, Tier};
 use kinglet::kernels::KvType;
@@ -161,17 +161,18 @@ pub struct ChatArgs {
 
 /// `kinglet generate`
 #[derive(Debug, ClapArgs)]
+#[command(group(ArgGroup::new("question").required(true).args(["prompt", "chat"])))]
 pub struct GenerateArgs {
     /// Path, URL or known name of a model
     pub model: String,
     /// Raw text to go on with
-    #[arg(long, value_name = "P", required_unless_present = "chat", conflicts_with = "chat")]
+    #[arg(long, value_name = "P")]
     pub prompt: Option<String>,
     /// A message to answer, put into the model's chat template
     #[arg(long, value_name = "USER")]
     pub chat: Option<String>,
     /// What the model is told before the message
-    #[arg(long, value_name = "TEXT", requires = "chat")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt")]
     pub system: Option<String>,
     #[command(flatten)]
     pub answer: AnswerArgs,
@@ -184,11 +185,12 @@ pub struct GenerateArgs {
 
 /// `kinglet logits`
 #[derive(Debug, ClapArgs)]
+#[command(group(ArgGroup::new("text").required(true).args(["prompt", "ids"])))]
 pub struct LogitsArgs {
     /// Path, URL or known name of a model
     pub model: String,
     /// Raw text
-    #[arg(long, value_name = "P", required_unless_present = "ids", conflicts_with = "ids")]
+    #[arg(long, value_name = "P")]
     pub prompt: Option<String>,
     /// Token ids
     #[arg(long, value_name = "ID,ID…", value_delimiter = ',')]
@@ -296,6 +298,7 @@ mod tests {
         assert!(parse("kinglet logits m --ids 1,2,3"));
         assert!(!parse("kinglet logits m --ids 1,x"));
         assert!(!parse("kinglet logits m"));
+        assert!(!parse("kinglet logits m --ids 1 --prompt p"));
         assert!(!parse("kinglet perplexity m --file f --tokens 1"));
         assert!(!parse("kinglet bench m --prefill 128,0"));
     }

@@ -40,11 +40,6 @@ impl Failure {
         Self::Error { code: MODEL, message: message.into() }
     }
 
-    /// There is no GPU.
-    pub fn no_gpu(message: impl Into<String>) -> Self {
-        Self::Error { code: NO_GPU, message: message.into() }
-    }
-
     /// Anything else.
     pub fn other(message: impl Into<String>) -> Self {
         Self::Error { code: OTHER, message: message.into() }

@@ -57,7 +57,7 @@ impl History {
 }
 
 /// Workgroups of the scan and bytes of what each of them leaves, as in `lib/sampling.wgsl`.
-const PARTIALS: u32 = 256;
+const PARTIALS: u32 = 128;
 const PARTIAL_BYTES: u64 = 12;
 
 /// The maximum and the softmax's sum of each part of the logits. Bindings: logits (vocab padded to a multiple of 4), sampling, partials.

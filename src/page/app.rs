@@ -101,7 +101,7 @@ fn Foot() -> impl IntoView {
     view! {
         <footer class="foot">
             {facts}
-            <p class="promise">{Icon::Lock.view()} "The model runs in this tab. Your words never leave this machine."</p>
+            <p class="promise">{Icon::Lock.view()} <span>"The model runs in this tab. "</span> "Your words never leave this machine."</p>
         </footer>
     }
 }

@@ -49,6 +49,12 @@ pub fn advice(name: &str) -> Option<&'static str> {
     })
 }
 
+/// An error's message begins in lower case, to follow a prefix; here it stands alone.
+fn sentence(message: &str) -> String {
+    let mut chars = message.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 /// An error and what to do about it.
 #[component]
 pub fn Problem(error: ErrorBody) -> impl IntoView {
@@ -57,7 +63,7 @@ pub fn Problem(error: ErrorBody) -> impl IntoView {
         <div class="problem" role="alert" data-testid="problem">
             {Icon::Alert.view()}
             <div>
-                <strong>{error.message}</strong>
+                <strong>{sentence(&error.message)}</strong>
                 {advice.map(|advice| view! { <p>{advice}</p> })}
                 <small>{error.name}</small>
             </div>

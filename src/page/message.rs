@@ -59,7 +59,7 @@ fn Answer(turn: Turn) -> impl IntoView {
                 {failure}
                 <div class="under">
                     <span class="numbers" data-testid="tok-per-s">{move || numbers(&outcome.get())}</span>
-                    <Show when=move || !open()>
+                    <Show when=move || !open() && !text.with(String::is_empty)>
                         <button type="button" class="quiet small" data-testid="copy" on:click=on_copy>{Icon::Copy.view()} <span>"Copy"</span></button>
                     </Show>
                     <Show when=can_redo>
@@ -78,6 +78,7 @@ fn numbers(outcome: &Outcome) -> String {
     let tokens = |n: u32| if n == 1 { "1 token".to_owned() } else { format!("{} tokens", format::count(n.into())) };
     match outcome {
         Outcome::Open { tokens: 0, .. } | Outcome::Failed(_) => String::new(),
+        Outcome::Cut => "cut off".into(),
         Outcome::Open { tokens: n, per_second } if *per_second == 0.0 => tokens(*n),
         Outcome::Open { tokens: n, per_second } => format!("{} tok/s · {}", format::rate(*per_second), tokens(*n)),
         Outcome::Done { finish, tokens: n, per_second, first_token_ms } => {

@@ -79,6 +79,8 @@ pub enum Outcome {
         first_token_ms: f64,
     },
     Failed(ErrorBody),
+    /// The engine went away in the middle; the page tells why.
+    Cut,
 }
 
 /// One message on the page. Reference-counted signals: a turn outlives the event handler that makes it.
@@ -351,7 +353,7 @@ impl State {
 
     /// The load failed, or the engine is gone. The conversation stays.
     pub fn fail(self, error: ErrorBody) {
-        self.close_answer(Outcome::Failed(error.clone()));
+        self.close_answer(Outcome::Cut);
         self.engine(|engine| engine.client = None);
         self.progress.set(None);
         self.info.set(None);
@@ -416,6 +418,7 @@ impl State {
         if let Some(answer) = self.engine(|engine| engine.answer.take()) {
             answer.turn.text.update(|all| all.push_str(&answer.pending));
             answer.turn.outcome.set(outcome);
+            self.beat.update(|beat| *beat = beat.wrapping_add(1));
         }
     }
 }

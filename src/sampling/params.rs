@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn off_is_off_in_the_gpu_form() {
-        let gpu = SamplingParams { temperature: 1e-9, top_k: 0, top_p: 1.0, min_p: 0.0, repeat_penalty: 1.0, seed: 1 << 32 | 5 }.gpu();
+        let gpu =
+            SamplingParams { temperature: 1e-9, top_k: 0, top_p: 1.0, min_p: 0.0, repeat_penalty: 1.0, seed: 1 << 32 | 5 }.gpu();
         assert_eq!((gpu.temperature, gpu.top_k, gpu.top_p, gpu.min_p_reach), (0.0, 0, 0, f32::MIN));
         assert_eq!((gpu.seed_low, gpu.seed_high), (5, 1));
         assert_eq!(SamplingParams { top_p: 0.0, ..Default::default() }.gpu().top_p, 1);

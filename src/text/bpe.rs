@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
+use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NFC;
 use tokenizers::{Model, NormalizedString, Normalizer};
-use tokenizers::models::bpe::BPE;
 
 use super::error::TokenizerError;
 use super::pretokenize::Splitter;
@@ -59,11 +59,7 @@ impl ByteAlphabet {
         match code {
             0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => Some(code as u8),
             // U+0100 to U+0143 stand for the 68 others.
-            0x100..=0x143 => self
-                .characters
-                .iter()
-                .position(|&other| other == character)
-                .map(|byte| byte as u8),
+            0x100..=0x143 => self.characters.iter().position(|&other| other == character).map(|byte| byte as u8),
             _ => None,
         }
     }
@@ -81,15 +77,8 @@ pub(super) struct Bpe {
 
 impl Bpe {
     /// `merges` in the file's order, each two tokens with a space between.
-    pub fn new(
-        tokens: &[String],
-        kinds: &[Kind],
-        merges: &[String],
-        pre: &PreTokenizer,
-    ) -> Result<Self, TokenizerError> {
-        let splitter = Splitter::new(pre.stages).map_err(|error| TokenizerError::Encode {
-            message: error.to_string(),
-        })?;
+    pub fn new(tokens: &[String], kinds: &[Kind], merges: &[String], pre: &PreTokenizer) -> Result<Self, TokenizerError> {
+        let splitter = Splitter::new(pre.stages).map_err(|error| TokenizerError::Encode { message: error.to_string() })?;
         Ok(Self {
             splitter,
             alphabet: ByteAlphabet::new(),
@@ -99,12 +88,7 @@ impl Bpe {
     }
 
     pub fn from_parts(splitter: Splitter, model: BPE, compose: bool) -> Self {
-        Self {
-            splitter,
-            alphabet: ByteAlphabet::new(),
-            model,
-            compose,
-        }
+        Self { splitter, alphabet: ByteAlphabet::new(), model, compose }
     }
 
     /// Appends the ids of `text`.
@@ -122,10 +106,7 @@ impl Bpe {
         self.splitter.split(text, &mut |word| {
             written.clear();
             self.alphabet.write(word, &mut written);
-            let tokens = self
-                .model
-                .tokenize(&written)
-                .map_err(encode_error)?;
+            let tokens = self.model.tokenize(&written).map_err(encode_error)?;
             ids.extend(tokens.iter().map(|token| token.id));
             Ok(())
         })
@@ -149,24 +130,15 @@ impl Bpe {
 }
 
 /// Control tokens are not in the model: no text is merged to one.
-fn model(
-    tokens: &[String],
-    kinds: &[Kind],
-    merges: &[String],
-    ignore_merges: bool,
-) -> Result<BPE, TokenizerError> {
+fn model(tokens: &[String], kinds: &[Kind], merges: &[String], ignore_merges: bool) -> Result<BPE, TokenizerError> {
     let mut vocab = tokenizers::models::bpe::Vocab::with_capacity(tokens.len());
     for ((token, kind), id) in tokens.iter().zip(kinds).zip(0_u32..) {
         if !kind.is_control() && !token.is_empty() {
             vocab.entry(token.clone()).or_insert(id);
         }
     }
-    let control: HashSet<&str> = tokens
-        .iter()
-        .zip(kinds)
-        .filter(|(_, kind)| kind.is_control())
-        .map(|(token, _)| token.as_str())
-        .collect();
+    let control: HashSet<&str> =
+        tokens.iter().zip(kinds).filter(|(_, kind)| kind.is_control()).map(|(token, _)| token.as_str()).collect();
     let mut pairs = Vec::with_capacity(merges.len());
     for (index, merge) in merges.iter().enumerate() {
         let (left, right) = merge
@@ -175,23 +147,14 @@ fn model(
             .find(|&(_, character)| character == ' ')
             .map(|(at, _)| (&merge[..at], &merge[at + 1..]))
             .filter(|(_, right)| !right.is_empty())
-            .ok_or_else(|| TokenizerError::BadMerge {
-                index,
-                merge: merge.clone(),
-            })?;
+            .ok_or_else(|| TokenizerError::BadMerge { index, merge: merge.clone() })?;
         let merged = [left, right].concat();
-        let missing = [left, right, &merged]
-            .into_iter()
-            .find(|token| !vocab.contains_key(*token));
+        let missing = [left, right, &merged].into_iter().find(|token| !vocab.contains_key(*token));
         match missing {
             None => pairs.push((left.to_owned(), right.to_owned())),
             Some(token) if control.contains(token) => {}
             Some(token) => {
-                return Err(TokenizerError::MergeWithoutToken {
-                    index,
-                    merge: merge.clone(),
-                    token: token.to_owned(),
-                });
+                return Err(TokenizerError::MergeWithoutToken { index, merge: merge.clone(), token: token.to_owned() });
             }
         }
     }
@@ -204,9 +167,7 @@ fn model(
 }
 
 fn encode_error(error: tokenizers::Error) -> TokenizerError {
-    TokenizerError::Encode {
-        message: error.to_string(),
-    }
+    TokenizerError::Encode { message: error.to_string() }
 }
 
 #[cfg(test)]

@@ -30,11 +30,7 @@ pub struct Message {
 impl Message {
     /// A message with nothing but text.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-            ..Self::default()
-        }
+        Self { role: role.into(), content: content.into(), ..Self::default() }
     }
 }
 

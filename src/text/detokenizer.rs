@@ -23,21 +23,13 @@ impl<'a> Detokenizer<'a> {
     /// For ids that go on from a text: a leading space of the first one is kept.
     #[must_use]
     pub fn continuing(tokenizer: &'a Tokenizer) -> Self {
-        Self {
-            strip_space: false,
-            ..Self::new(tokenizer)
-        }
+        Self { strip_space: false, ..Self::new(tokenizer) }
     }
 
     /// As [`Self::new`], with a choice about control tokens.
     #[must_use]
     pub fn with_options(tokenizer: &'a Tokenizer, options: DecodeOptions) -> Self {
-        Self {
-            tokenizer,
-            options,
-            pending: Vec::new(),
-            strip_space: tokenizer.spaces.add_prefix,
-        }
+        Self { tokenizer, options, pending: Vec::new(), strip_space: tokenizer.spaces.add_prefix }
     }
 
     /// The text that became certain with this id; may be empty. An id that does not exist gives nothing.
@@ -77,8 +69,7 @@ fn take_whole(pending: &mut Vec<u8>) -> String {
             whole.push(char::REPLACEMENT_CHARACTER);
         }
     }
-    let incomplete = std::str::from_utf8(&pending[pending.len() - kept..])
-        .is_err_and(|error| error.error_len().is_none());
+    let incomplete = std::str::from_utf8(&pending[pending.len() - kept..]).is_err_and(|error| error.error_len().is_none());
     if incomplete {
         whole.pop();
         pending.drain(..pending.len() - kept);

@@ -13,20 +13,13 @@ pub enum TokenizerError {
     MissingKey { key: &'static str },
 
     #[error("`tokenizer.ggml.model` is `{name}`, which is not supported; supported are: {}", known.join(", "))]
-    UnknownModel {
-        name: String,
-        known: &'static [&'static str],
-    },
+    UnknownModel { name: String, known: &'static [&'static str] },
 
     #[error("`tokenizer.ggml.pre` is `{name}`, which is not supported; supported are: {}", known.join(", "))]
     UnknownPreTokenizer { name: String, known: Vec<&'static str> },
 
     #[error("`{key}` has {found} entries, but the vocabulary has {expected} tokens")]
-    WrongLength {
-        key: &'static str,
-        found: usize,
-        expected: usize,
-    },
+    WrongLength { key: &'static str, found: usize, expected: usize },
 
     #[error("`{key}` is {id}, but the vocabulary ends at {}", size - 1)]
     IdOutOfRange { key: String, id: u64, size: usize },
@@ -43,12 +36,12 @@ pub enum TokenizerError {
     #[error("`tokenizer.ggml.merges`: merge {index}, `{}`, is not two tokens with a space between", shorten(merge))]
     BadMerge { index: usize, merge: String },
 
-    #[error("`tokenizer.ggml.merges`: merge {index}, `{}`, needs the token `{}`, which the vocabulary does not have", shorten(merge), shorten(token))]
-    MergeWithoutToken {
-        index: usize,
-        merge: String,
-        token: String,
-    },
+    #[error(
+        "`tokenizer.ggml.merges`: merge {index}, `{}`, needs the token `{}`, which the vocabulary does not have",
+        shorten(merge),
+        shorten(token)
+    )]
+    MergeWithoutToken { index: usize, merge: String, token: String },
 
     #[error("the vocabulary has no token for the byte {byte:#04x} and no unknown token")]
     NoByteToken { byte: u8 },

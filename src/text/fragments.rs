@@ -47,16 +47,8 @@ impl Specials {
     }
 
     /// The parts of `text` in order; control tokens are looked for only if `parse_special`.
-    pub fn partition<'a>(
-        &'a self,
-        text: &'a str,
-        parse_special: bool,
-    ) -> impl Iterator<Item = Fragment<'a>> {
-        let matcher = if parse_special {
-            &self.all
-        } else {
-            &self.user_defined
-        };
+    pub fn partition<'a>(&'a self, text: &'a str, parse_special: bool) -> impl Iterator<Item = Fragment<'a>> {
+        let matcher = if parse_special { &self.all } else { &self.user_defined };
         let mut at = 0;
         let mut token = None;
         std::iter::from_fn(move || {
@@ -70,16 +62,12 @@ impl Specials {
                 let (plain, next) = match matcher.find(text, at) {
                     None => (&text[at..], text.len()),
                     Some(found) => {
-                        let (left, right) =
-                            self.strips.get(&found.id).copied().unwrap_or_default();
+                        let (left, right) = self.strips.get(&found.id).copied().unwrap_or_default();
                         token = Some(found.id);
                         let plain = &text[at..found.start];
                         let rest = &text[found.end..];
                         let rest = if right { rest.trim_start() } else { rest };
-                        (
-                            if left { plain.trim_end() } else { plain },
-                            text.len() - rest.len(),
-                        )
+                        (if left { plain.trim_end() } else { plain }, text.len() - rest.len())
                     }
                 };
                 at = next;
@@ -97,27 +85,15 @@ mod tests {
     use super::*;
 
     fn special(id: u32, text: &str, kind: Kind, strip_right: bool) -> Special {
-        Special {
-            id,
-            text: text.to_owned(),
-            kind,
-            strip_left: false,
-            strip_right,
-        }
+        Special { id, text: text.to_owned(), kind, strip_left: false, strip_right }
     }
 
     #[test]
     fn control_tokens_only_when_asked() {
-        let specials = Specials::new(&[
-            special(1, "<s>", Kind::Control, false),
-            special(2, "<tool>", Kind::UserDefined, true),
-        ]);
+        let specials = Specials::new(&[special(1, "<s>", Kind::Control, false), special(2, "<tool>", Kind::UserDefined, true)]);
         let parts = |text, parse| specials.partition(text, parse).collect::<Vec<_>>();
         use Fragment::{Text, Token};
-        assert_eq!(
-            parts("<s>a<tool> \n b", true),
-            [Token(1), Text("a"), Token(2), Text("b")]
-        );
+        assert_eq!(parts("<s>a<tool> \n b", true), [Token(1), Text("a"), Token(2), Text("b")]);
         assert_eq!(parts("<s>a<tool> b<s>", false), [Text("<s>a"), Token(2), Text("b<s>")]);
         assert_eq!(parts("", true), []);
         assert_eq!(parts("<tool>", true), [Token(2)]);

@@ -2,7 +2,8 @@
 //!
 //! A template puts user text and the model's special tokens into one string. Before it runs, every special token's
 //! text inside the users' strings is broken by a mark after its first character; after it ran, what is still whole was
-//! written by the template. The marks are taken away from the plain text before that is encoded.
+//! written by the template. The marks are taken away from the plain text before that is encoded. (What this cannot stop
+//! is a template that itself builds a special token out of users' characters, as Phi-3's does with the role.)
 
 use serde_json::Value;
 
@@ -76,10 +77,7 @@ impl Guard {
         match value {
             Value::String(text) => Value::String(self.apply(text)),
             Value::Array(values) => values.iter().map(|value| self.apply_json(value)).collect(),
-            Value::Object(map) => map
-                .iter()
-                .map(|(key, value)| (self.apply(key), self.apply_json(value)))
-                .collect(),
+            Value::Object(map) => map.iter().map(|(key, value)| (self.apply(key), self.apply_json(value))).collect(),
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         }
     }

@@ -8,7 +8,8 @@ use minijinja::{Environment, Error, ErrorKind, State};
 use regex::Regex;
 use serde_json::Value as Json;
 
-use super::guard;
+use super::error::TemplateError;
+use super::{guard, shape};
 
 /// The template's name inside its environment.
 pub(super) const NAME: &str = "chat_template";
@@ -16,26 +17,20 @@ pub(super) const NAME: &str = "chat_template";
 /// Deep enough for every published template, and for the stack of a WebAssembly worker.
 const RECURSION: usize = 160;
 
-/// Words and signs in one tag. Published templates have at most about a hundred; minijinja's compiler recurses over chains
-/// of operators without a limit of its own.
-const TAG_PARTS: usize = 1000;
-
 /// The source of errors that the template itself raised.
 #[derive(Debug, thiserror::Error)]
 #[error("raised by the template")]
-pub(super) struct Raised;
+struct Raised;
 
 /// An environment that holds `source` as [`NAME`].
-pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
-    if let Some(line) = overlong_tag(source) {
-        let message = format!("line {line} has a tag of more than {TAG_PARTS} words and signs");
-        return Err(Error::new(ErrorKind::SyntaxError, message));
-    }
+pub(super) fn environment(source: &str) -> Result<Environment<'static>, TemplateError> {
+    shape::check(source)?;
+    compile(source).map_err(|error| template_error(&error))
+}
+
+fn compile(source: &str) -> Result<Environment<'static>, Error> {
     let mut env = Environment::new();
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build()?;
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
     env.set_syntax(syntax);
     env.set_recursion_limit(RECURSION);
     env.set_unknown_method_callback(method);
@@ -43,45 +38,27 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.to_string()).with_source(Raised))
     });
     env.add_filter("tojson", tojson);
+    // Python cannot iterate over None.
+    env.add_test("iterable", |value: &Value| !value.is_none() && !value.is_undefined() && value.try_iter().is_ok());
     env.add_template_owned(NAME, without_generation_tags(source))?;
     Ok(env)
 }
 
-/// The line of the first tag that has more than [`TAG_PARTS`] words, signs and strings.
-fn overlong_tag(source: &str) -> Option<usize> {
-    let mut at = 0;
-    while let Some(open) = source[at..].find("{{").into_iter().chain(source[at..].find("{%")).min() {
-        at += open + 2;
-        let tag = at;
-        let mut parts = 0;
-        let mut in_word = false;
-        let mut characters = source[at..].char_indices().peekable();
-        while let Some((offset, character)) = characters.next() {
-            let next = characters.peek().map(|&(_, next)| next);
-            at = tag + offset + character.len_utf8();
-            match character {
-                '}' | '%' if next == Some('}') => break,
-                '\'' | '"' => {
-                    while let Some((offset, inner)) = characters.next() {
-                        at = tag + offset + inner.len_utf8();
-                        match inner {
-                            '\\' => _ = characters.next(),
-                            _ if inner == character => break,
-                            _ => {}
-                        }
-                    }
-                }
-                _ => {}
-            }
-            let is_word = character.is_alphanumeric() || character == '_';
-            parts += usize::from(!character.is_whitespace() && !(is_word && in_word));
-            in_word = is_word;
-            if parts > TAG_PARTS {
-                return Some(source[..tag].lines().count());
-            }
-        }
+/// What a template's failure means.
+pub(super) fn template_error(error: &minijinja::Error) -> TemplateError {
+    let line = error.line().unwrap_or(0);
+    let raised = std::error::Error::source(error).is_some_and(|source| source.is::<Raised>());
+    let message = || match error.detail() {
+        Some(detail) if raised => detail.to_owned(),
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    };
+    match error.kind() {
+        ErrorKind::OutOfFuel => TemplateError::Endless { line },
+        ErrorKind::SyntaxError => TemplateError::Syntax { line, message: message() },
+        _ if raised => TemplateError::Refused { line, message: message() },
+        _ => TemplateError::Failed { line, message: message() },
     }
-    None
 }
 
 /// `{% generation %}` marks the assistant's words for training. It prints nothing.
@@ -102,12 +79,8 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
     let text = value.as_str();
     let argument = args.first().and_then(Value::as_str);
     match (name, text, argument) {
-        ("removeprefix", Some(text), Some(prefix)) => {
-            Ok(text.strip_prefix(prefix).unwrap_or(text).into())
-        }
-        ("removesuffix", Some(text), Some(suffix)) => {
-            Ok(text.strip_suffix(suffix).unwrap_or(text).into())
-        }
+        ("removeprefix", Some(text), Some(prefix)) => Ok(text.strip_prefix(prefix).unwrap_or(text).into()),
+        ("removesuffix", Some(text), Some(suffix)) => Ok(text.strip_suffix(suffix).unwrap_or(text).into()),
         ("rsplit", Some(text), Some(separator)) if !separator.is_empty() => {
             let most = args.get(1).and_then(Value::as_i64).unwrap_or(-1);
             let most = usize::try_from(most).map_or(usize::MAX, |most| most.saturating_add(1));
@@ -123,9 +96,7 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
             Ok([before, middle, after].into_iter().map(Value::from).collect())
         }
         ("index", None, _) if value.kind() == ValueKind::Seq => {
-            let wanted = args
-                .first()
-                .ok_or_else(|| Error::from(ErrorKind::MissingArgument))?;
+            let wanted = args.first().ok_or_else(|| Error::from(ErrorKind::MissingArgument))?;
             value
                 .try_iter()?
                 .position(|item| item == *wanted)
@@ -137,16 +108,8 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
 }
 
 /// Python's `json.dumps` with the defaults that `transformers` gives it.
-fn tojson(
-    state: &mut State,
-    value: &Value,
-    ensure_ascii: Option<bool>,
-    kwargs: Kwargs,
-) -> Result<String, Error> {
-    let ascii = kwargs
-        .get::<Option<bool>>("ensure_ascii")?
-        .or(ensure_ascii)
-        .unwrap_or(false);
+fn tojson(state: &mut State, value: &Value, ensure_ascii: Option<bool>, kwargs: Kwargs) -> Result<String, Error> {
+    let ascii = kwargs.get::<Option<bool>>("ensure_ascii")?.or(ensure_ascii).unwrap_or(false);
     let indent = match kwargs.get::<Option<Value>>("indent")? {
         None => None,
         Some(indent) if indent.is_none() => None,
@@ -170,9 +133,7 @@ fn tojson(
         style.key = separators.get_item_by_index(1)?.to_string();
     }
     kwargs.assert_all_used()?;
-    let json = serde_json::to_value(value).map_err(|error| {
-        Error::new(ErrorKind::BadSerialization, "tojson").with_source(error)
-    })?;
+    let json = serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::BadSerialization, "tojson").with_source(error))?;
     let mut text = String::new();
     style.write(&json, 0, &mut text);
     state.consume_fuel(text.len() as u64 / 64)?;
@@ -268,7 +229,7 @@ mod tests {
     use super::*;
 
     fn render(source: &str) -> Result<String, Error> {
-        environment(source)?.get_template(NAME)?.render(minijinja::context! {
+        compile(source)?.get_template(NAME)?.render(minijinja::context! {
             tool => minijinja::value::Serde(serde_json::json!({"name": "é\"<\u{1f600}", "b": [1, 2.5, true, null], "a": {}})),
         })
     }
@@ -277,28 +238,12 @@ mod tests {
     fn json_as_python_writes_it() {
         let text = r#"{"name": "é\"<😀", "b": [1, 2.5, true, null], "a": {}}"#;
         assert_eq!(render("{{ tool|tojson }}").unwrap(), text);
-        assert_eq!(
-            render("{{ tool.name|tojson(ensure_ascii=True) }}").unwrap(),
-            r#""\u00e9\"<\ud83d\ude00""#
-        );
+        assert_eq!(render("{{ tool.name|tojson(ensure_ascii=True) }}").unwrap(), r#""\u00e9\"<\ud83d\ude00""#);
         assert_eq!(
             render("{{ tool|tojson(indent=2, sort_keys=true) }}").unwrap(),
             "{\n  \"a\": {},\n  \"b\": [\n    1,\n    2.5,\n    true,\n    null\n  ],\n  \"name\": \"é\\\"<😀\"\n}"
         );
         assert_eq!(render("{{ [1, 'a']|tojson(separators=(',', ':')) }}").unwrap(), "[1,\"a\"]");
-    }
-
-    #[test]
-    fn tags_have_a_limit() {
-        let chain = |length| format!("\n{{{{ 'x' {} }}}}", "|upper".repeat(length));
-        assert_eq!(overlong_tag(&chain(400)), None);
-        assert_eq!(overlong_tag(&chain(600)), Some(2));
-        assert_eq!(render(&chain(490)).unwrap(), "\nX");
-        assert_eq!(overlong_tag(&"{{ 'a }} {{' }}".repeat(2000)), None);
-        assert_eq!(overlong_tag(&("{{ '".to_owned() + &"a b ".repeat(2000))), None);
-        for source in ["{{", "{{ \"\\", "{%}", "{{ é"] {
-            assert_eq!(overlong_tag(source), None);
-        }
     }
 
     #[test]
@@ -309,6 +254,9 @@ mod tests {
         assert_eq!(render("a {%- generation -%} b {%- endgeneration %} c").unwrap(), "ab c");
         assert_eq!(render("{{ [true, none, 'x'] }}{{ 'abc'[::-1] }}").unwrap(), "[True, None, 'x']cba");
         assert_eq!(render("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}").unwrap(), "01");
-        assert_eq!(render("{% set ns = namespace(n=1) %}{% for i in [1, 2] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}").unwrap(), "4");
+        assert_eq!(
+            render("{% set ns = namespace(n=1) %}{% for i in [1, 2] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}").unwrap(),
+            "4"
+        );
     }
 }

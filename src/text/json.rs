@@ -6,8 +6,8 @@
 use serde_json::Value;
 use tokenizers::models::bpe::BPE;
 use tokenizers::{
-    Model as _, ModelWrapper, NormalizedString, Normalizer as _, NormalizerWrapper, OffsetType,
-    PreTokenizedString, PreTokenizer as _, PreTokenizerWrapper,
+    Model as _, ModelWrapper, NormalizedString, Normalizer as _, NormalizerWrapper, OffsetType, PreTokenizedString,
+    PreTokenizer as _, PreTokenizerWrapper,
 };
 
 use super::bpe::{Bpe, ByteAlphabet};
@@ -43,18 +43,14 @@ impl Json {
             words.tokenize(|word| self.model.tokenize(word.get()))?;
             words.into_encoding(None, 0, OffsetType::None)
         };
-        let encoding = encode().map_err(|error| TokenizerError::Encode {
-            message: error.to_string(),
-        })?;
+        let encoding = encode().map_err(|error| TokenizerError::Encode { message: error.to_string() })?;
         ids.extend_from_slice(encoding.get_ids());
         Ok(())
     }
 }
 
 fn json_error(error: impl ToString) -> TokenizerError {
-    TokenizerError::Json {
-        message: error.to_string(),
-    }
+    TokenizerError::Json { message: error.to_string() }
 }
 
 /// See [`Tokenizer::from_json`].
@@ -62,8 +58,7 @@ pub(super) fn load(json: &[u8], config: Option<&[u8]>) -> Result<Tokenizer, Toke
     let source = tokenizers::Tokenizer::from_bytes(json).map_err(json_error)?;
     let config: Value = match config {
         None => Value::Null,
-        Some(config) => serde_json::from_slice(config)
-            .map_err(|error| json_error(format!("tokenizer_config.json: {error}")))?,
+        Some(config) => serde_json::from_slice(config).map_err(|error| json_error(format!("tokenizer_config.json: {error}")))?,
     };
     let tokens = tokens(&source)?;
     let specials: Vec<Special> = source
@@ -71,11 +66,7 @@ pub(super) fn load(json: &[u8], config: Option<&[u8]>) -> Result<Tokenizer, Toke
         .into_iter()
         .map(|(id, token)| Special {
             id,
-            kind: if token.special {
-                Kind::Control
-            } else {
-                Kind::UserDefined
-            },
+            kind: if token.special { Kind::Control } else { Kind::UserDefined },
             text: token.content,
             strip_left: token.lstrip,
             strip_right: token.rstrip,
@@ -84,12 +75,14 @@ pub(super) fn load(json: &[u8], config: Option<&[u8]>) -> Result<Tokenizer, Toke
     let decoder = serde_json::to_string(&source.get_decoder()).map_err(json_error)?;
     let mut kinds = vec![Kind::Normal; tokens.len()];
     for special in &specials {
-        kinds[special.id as usize] = special.kind;
+        if let Some(kind) = kinds.get_mut(special.id as usize) {
+            *kind = special.kind;
+        }
     }
     let pieces = pieces(&tokens, &kinds, &decoder);
     let roles = roles(&source, &tokens, &config)?;
     let model = match native(&source)? {
-        Some(bpe) => Model::Bpe(bpe),
+        Some(bpe) => Model::Bpe(Box::new(bpe)),
         None => Model::Json(Box::new(library_parts(&source)?)),
     };
     Ok(Tokenizer {
@@ -98,10 +91,7 @@ pub(super) fn load(json: &[u8], config: Option<&[u8]>) -> Result<Tokenizer, Toke
         kinds,
         specials: Specials::new(&specials),
         roles,
-        spaces: Spaces {
-            add_prefix: decoder.contains("\"Strip\"") || decoder.contains("\"Metaspace\""),
-            remove_extra: false,
-        },
+        spaces: Spaces { add_prefix: decoder.contains("\"Strip\"") || decoder.contains("\"Metaspace\""), remove_extra: false },
     })
 }
 
@@ -110,19 +100,12 @@ fn tokens(source: &tokenizers::Tokenizer) -> Result<Vec<String>, TokenizerError>
     let vocab = source.get_vocab(true);
     let size = vocab.values().max().map_or(0, |&id| id as usize + 1);
     if size == 0 || size > MAX_TOKENS {
-        return Err(TokenizerError::VocabularySize {
-            size,
-            limit: MAX_TOKENS,
-        });
+        return Err(TokenizerError::VocabularySize { size, limit: MAX_TOKENS });
     }
     let mut tokens = vec![String::new(); size];
     for (token, id) in vocab {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(TokenizerError::TokenTooLong {
-                id: id as usize,
-                bytes: token.len(),
-                limit: MAX_TOKEN_BYTES,
-            });
+            return Err(TokenizerError::TokenTooLong { id: id as usize, bytes: token.len(), limit: MAX_TOKEN_BYTES });
         }
         tokens[id as usize] = token;
     }
@@ -149,11 +132,7 @@ fn pieces(tokens: &[String], kinds: &[Kind], decoder: &str) -> Pieces {
 }
 
 /// Special ids: from the config, and from what the post-processor puts around a text.
-fn roles(
-    source: &tokenizers::Tokenizer,
-    tokens: &[String],
-    config: &Value,
-) -> Result<Roles, TokenizerError> {
+fn roles(source: &tokenizers::Tokenizer, tokens: &[String], config: &Value) -> Result<Roles, TokenizerError> {
     let around = |special| -> Result<Vec<u32>, TokenizerError> {
         let encoding = source.encode("a", special).map_err(json_error)?;
         Ok(encoding.get_ids().to_vec())
@@ -177,10 +156,7 @@ fn roles(
         bos,
         eos,
         unknown: named("unk_token"),
-        end_of_generation: vocab::end_of_generation(
-            tokens.iter().map(String::as_str).zip(0..),
-            eos.into_iter(),
-        ),
+        end_of_generation: vocab::end_of_generation(tokens.iter().map(String::as_str).zip(0..), eos.into_iter()),
         add_bos: flag("add_bos_token").unwrap_or(!before.is_empty()) && bos.is_some(),
         add_eos: flag("add_eos_token").unwrap_or(!after.is_empty()) && eos.is_some(),
     })
@@ -223,9 +199,7 @@ fn read_patterns(pre_tokenizer: &Value, patterns: &mut Vec<String>) -> bool {
     };
     for step in before {
         let pattern = match step["type"].as_str() {
-            Some("Split")
-                if step["behavior"] == "Isolated" && step["invert"] == Value::Bool(false) =>
-            {
+            Some("Split") if step["behavior"] == "Isolated" && step["invert"] == Value::Bool(false) => {
                 step["pattern"]["Regex"].as_str()
             }
             Some("Digits") if step["individual_digits"] == Value::Bool(true) => Some(r"\p{N}"),
@@ -251,11 +225,7 @@ fn library_parts(source: &tokenizers::Tokenizer) -> Result<Json, TokenizerError>
     let mut value = serde_json::to_value(&first).map_err(json_error)?;
     never_prepend(&mut value);
     let later = serde_json::from_value(value).map_err(json_error)?;
-    Ok(Json {
-        normalizer: source.get_normalizer().cloned(),
-        pre_tokenizers: [first, later],
-        model: source.get_model().clone(),
-    })
+    Ok(Json { normalizer: source.get_normalizer().cloned(), pre_tokenizers: [first, later], model: source.get_model().clone() })
 }
 
 /// `prepend_scheme` `first` puts a space before a text's first word only; elsewhere it means `never`.

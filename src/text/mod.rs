@@ -14,20 +14,23 @@ mod jinja;
 mod json;
 mod pretokenize;
 mod pretokenizers;
+mod shape;
 mod special;
 mod spm;
 mod stop;
 mod strftime;
 mod template;
 mod tokenizer;
+#[cfg(test)]
+mod tokenizer_tests;
 mod vocab;
 
 pub use chat::{Message, RenderOptions, ToolCall, ToolCallFunction};
 pub use detokenizer::Detokenizer;
 pub use error::{TemplateError, TokenizerError};
 pub use guard::Rendered;
-pub use strftime::LocalTime;
 pub use pretokenizers::known_pre_tokenizers;
 pub use stop::{StopOutcome, StopStrings};
+pub use strftime::LocalTime;
 pub use template::{ChatTemplate, TemplateOrigin};
 pub use tokenizer::{AddBos, DecodeOptions, Encode, Tokenizer};

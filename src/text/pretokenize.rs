@@ -21,17 +21,11 @@ pub(super) struct Stage {
 
 impl Stage {
     pub const fn plain(pattern: &'static str) -> Self {
-        Self {
-            pattern,
-            spaces: false,
-        }
+        Self { pattern, spaces: false }
     }
 
     pub const fn spaces(pattern: &'static str) -> Self {
-        Self {
-            pattern,
-            spaces: true,
-        }
+        Self { pattern, spaces: true }
     }
 }
 
@@ -54,10 +48,7 @@ impl Splitter {
     /// # Errors
     /// The pattern that is not a valid regular expression.
     pub fn new(stages: &[Stage]) -> Result<Self, regex::Error> {
-        let cutters = stages
-            .iter()
-            .map(|stage| Cutter::new(stage.pattern, stage.spaces))
-            .collect::<Result<_, _>>()?;
+        let cutters = stages.iter().map(|stage| Cutter::new(stage.pattern, stage.spaces)).collect::<Result<_, _>>()?;
         Ok(Self { cutters })
     }
 
@@ -74,21 +65,14 @@ impl Splitter {
     }
 
     /// Calls `word` for every word of `text` in order. Together they are the text.
-    pub fn split<E>(
-        &self,
-        text: &str,
-        word: Word<'_, E>,
-    ) -> Result<(), E> {
+    pub fn split<E>(&self, text: &str, word: Word<'_, E>) -> Result<(), E> {
         split_by(&self.cutters, text, word)
     }
 }
 
 impl Cutter {
     fn new(pattern: &str, spaces: bool) -> Result<Self, regex::Error> {
-        Ok(Self {
-            regex: Regex::new(pattern)?,
-            spaces,
-        })
+        Ok(Self { regex: Regex::new(pattern)?, spaces })
     }
 
     fn cut<E>(&self, text: &str, word: Word<'_, E>) -> Result<(), E> {
@@ -101,12 +85,7 @@ impl Cutter {
         self.between(text, done..text.len(), word)
     }
 
-    fn between<E>(
-        &self,
-        text: &str,
-        range: Range<usize>,
-        word: Word<'_, E>,
-    ) -> Result<(), E> {
+    fn between<E>(&self, text: &str, range: Range<usize>, word: Word<'_, E>) -> Result<(), E> {
         if range.is_empty() {
             Ok(())
         } else if self.spaces {
@@ -117,11 +96,7 @@ impl Cutter {
     }
 }
 
-fn split_by<E>(
-    cutters: &[Cutter],
-    text: &str,
-    word: Word<'_, E>,
-) -> Result<(), E> {
+fn split_by<E>(cutters: &[Cutter], text: &str, word: Word<'_, E>) -> Result<(), E> {
     match cutters {
         [] => word(text),
         [last] => last.cut(text, word),
@@ -130,18 +105,12 @@ fn split_by<E>(
 }
 
 /// `\s+(?!\S)|\s+` on `text[range]`: a run of whitespace before a word leaves its last character alone.
-fn cut_spaces<E>(
-    text: &str,
-    range: Range<usize>,
-    word: Word<'_, E>,
-) -> Result<(), E> {
+fn cut_spaces<E>(text: &str, range: Range<usize>, word: Word<'_, E>) -> Result<(), E> {
     let mut at = range.start;
     while at < range.end {
         let rest = &text[at..range.end];
         let is_space = rest.starts_with(char::is_whitespace);
-        let end = rest
-            .find(|c: char| c.is_whitespace() != is_space)
-            .map_or(range.end, |length| at + length);
+        let end = rest.find(|c: char| c.is_whitespace() != is_space).map_or(range.end, |length| at + length);
         let run = &text[at..end];
         let before_word = text[end..].starts_with(|c: char| !c.is_whitespace());
         match run.char_indices().next_back() {
@@ -205,7 +174,8 @@ mod tests {
 
     #[test]
     fn published_patterns_of_the_known_form_are_taken() {
-        let qwen = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        let qwen =
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
         let splitter = Splitter::from_published(&[qwen]).unwrap();
         assert_eq!(words(&splitter, "a  b 12"), ["a", " ", " b", " ", "1", "2"]);
         assert!(Splitter::from_published(&["(?=a)b"]).is_none());

@@ -18,34 +18,19 @@ pub(super) struct PreTokenizer {
 
 impl PreTokenizer {
     const fn new(names: &'static [&'static str], stages: &'static [Stage]) -> Self {
-        Self {
-            names,
-            stages,
-            ignore_merges: false,
-            add_bos: false,
-            compose: false,
-        }
+        Self { names, stages, ignore_merges: false, add_bos: false, compose: false }
     }
 
     const fn ignore_merges(self) -> Self {
-        Self {
-            ignore_merges: true,
-            ..self
-        }
+        Self { ignore_merges: true, ..self }
     }
 
     const fn compose(self) -> Self {
-        Self {
-            compose: true,
-            ..self
-        }
+        Self { compose: true, ..self }
     }
 
     const fn add_bos(self) -> Self {
-        Self {
-            add_bos: true,
-            ..self
-        }
+        Self { add_bos: true, ..self }
     }
 }
 
@@ -55,10 +40,7 @@ pub(super) const DEFAULT: &str = "default";
 /// The names that `tokenizer.ggml.pre` may have, sorted.
 #[must_use]
 pub fn known_pre_tokenizers() -> Vec<&'static str> {
-    let mut names: Vec<_> = TABLE
-        .iter()
-        .flat_map(|entry| entry.names.iter().copied())
-        .collect();
+    let mut names: Vec<_> = TABLE.iter().flat_map(|entry| entry.names.iter().copied()).collect();
     names.sort_unstable();
     names
 }
@@ -73,11 +55,7 @@ pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s
 /// time, signs, line breaks.
 macro_rules! cl100k {
     ($digits:literal, $tail:literal) => {
-        concat!(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|",
-            $digits,
-            $tail
-        )
+        concat!(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|", $digits, $tail)
     };
     ($digits:literal) => {
         cl100k!($digits, r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+")
@@ -99,7 +77,8 @@ macro_rules! o200k {
     };
 }
 
-const DEEPSEEK_3_WORDS: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+"##;
+const DEEPSEEK_3_WORDS: &str =
+    r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+"##;
 
 const CJK: &str = "[\u{4E00}-\u{9FA5}\u{800}-\u{4E00}\u{AC00}-\u{D7FF}]+";
 
@@ -122,12 +101,7 @@ const CASED: &str = "\\s?[A-Za-z\u{B5}\u{C0}-\u{D6}\u{D8}-\u{F6}\u{F8}-\u{1BA}\u
 const TABLE: &[PreTokenizer] = &[
     PreTokenizer::new(
         &[DEFAULT],
-        &[
-            Stage::plain(r"[\p{P}$+<=>^~|]+"),
-            Stage::spaces(GPT2),
-            Stage::plain(r"\p{N}+"),
-            Stage::plain("[0-9][0-9][0-9]"),
-        ],
+        &[Stage::plain(r"[\p{P}$+<=>^~|]+"), Stage::spaces(GPT2), Stage::plain(r"\p{N}+"), Stage::plain("[0-9][0-9][0-9]")],
     ),
     PreTokenizer::new(
         &[
@@ -147,58 +121,20 @@ const TABLE: &[PreTokenizer] = &[
         &[Stage::spaces(GPT2)],
     ),
     PreTokenizer::new(
-        &[
-            "smollm",
-            "starcoder",
-            "refact",
-            "command-r",
-            "codeshell",
-            "exaone",
-            "minerva-7b",
-            "mellum2",
-        ],
+        &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"],
         &[Stage::plain(r"\p{N}"), Stage::spaces(GPT2)],
     ),
     PreTokenizer::new(
-        &[
-            "llama-bpe",
-            "llama3",
-            "llama-v3",
-            "falcon3",
-            "falcon-h1",
-            "pixtral",
-            "midm-2.0",
-            "lfm2",
-        ],
+        &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
         &[Stage::spaces(cl100k!(r"\p{N}{1,3}"))],
     )
     .ignore_merges()
     .add_bos(),
+    PreTokenizer::new(&["dbrx", "smaug-bpe", "chatglm-bpe"], &[Stage::spaces(cl100k!(r"\p{N}{1,3}"))]),
+    PreTokenizer::new(&["glm4", "glm5"], &[Stage::spaces(cl100k!(r"\p{N}{1,3}"))]).ignore_merges(),
+    PreTokenizer::new(&["qwen2"], &[Stage::spaces(cl100k!(r"\p{N}"))]).compose(),
     PreTokenizer::new(
-        &["dbrx", "smaug-bpe", "chatglm-bpe"],
-        &[Stage::spaces(cl100k!(r"\p{N}{1,3}"))],
-    ),
-    PreTokenizer::new(
-        &["glm4", "glm5"],
-        &[Stage::spaces(cl100k!(r"\p{N}{1,3}"))],
-    )
-    .ignore_merges(),
-    PreTokenizer::new(
-        &["qwen2"],
-        &[Stage::spaces(cl100k!(r"\p{N}"))],
-    )
-    .compose(),
-    PreTokenizer::new(
-        &[
-            "stablelm2",
-            "deepseek-r1-qwen",
-            "kormo",
-            "megrez",
-            "hunyuan",
-            "grok-2",
-            "solar-open",
-            "f2llmv2",
-        ],
+        &["stablelm2", "deepseek-r1-qwen", "kormo", "megrez", "hunyuan", "grok-2", "solar-open", "f2llmv2"],
         &[Stage::spaces(cl100k!(r"\p{N}"))],
     ),
     PreTokenizer::new(
@@ -207,33 +143,12 @@ const TABLE: &[PreTokenizer] = &[
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+",
         )],
     ),
-    PreTokenizer::new(
-        &["minicpm5"],
-        &[
-            Stage::plain(r"\p{N}{1,3}"),
-            Stage::spaces(cl100k!(r"\p{N}+")),
-        ],
-    )
-    .ignore_merges(),
-    PreTokenizer::new(
-        &["laguna"],
-        &[
-            Stage::plain(r"[^\n]+|\n+"),
-            Stage::spaces(cl100k!(r"\p{N}")),
-        ],
-    ),
-    PreTokenizer::new(
-        &["seed-coder"],
-        &[Stage::spaces(cl100k!(
-            r"\p{N}",
-            r"| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+"
-        ))],
-    ),
+    PreTokenizer::new(&["minicpm5"], &[Stage::plain(r"\p{N}{1,3}"), Stage::spaces(cl100k!(r"\p{N}+"))]).ignore_merges(),
+    PreTokenizer::new(&["laguna"], &[Stage::plain(r"[^\n]+|\n+"), Stage::spaces(cl100k!(r"\p{N}"))]),
+    PreTokenizer::new(&["seed-coder"], &[Stage::spaces(cl100k!(r"\p{N}", r"| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+"))]),
     PreTokenizer::new(
         &["bailingmoe", "bailingmoe2", "llada-moe"],
-        &[Stage::spaces(
-            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]",
-        )],
+        &[Stage::spaces(r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]")],
     ),
     PreTokenizer::new(
         &["exaone-moe"],
@@ -241,27 +156,17 @@ const TABLE: &[PreTokenizer] = &[
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]",
         )],
     ),
-    PreTokenizer::new(
-        &["tekken"],
-        &[Stage::spaces(o200k!("", r"\p{N}"))],
-    )
-    .ignore_merges()
-    .add_bos(),
+    PreTokenizer::new(&["tekken"], &[Stage::spaces(o200k!("", r"\p{N}"))]).ignore_merges().add_bos(),
     PreTokenizer::new(
         &["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"],
-        &[Stage::spaces(o200k!(
-            "(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-            r"\p{N}{1,3}"
-        ))],
+        &[Stage::spaces(o200k!("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", r"\p{N}{1,3}"))],
     ),
     PreTokenizer::new(
         &["deepseek-llm"],
         &[
             Stage::plain(r"[\r\n]"),
             Stage::plain(CASED),
-            Stage::plain(
-                "\\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+",
-            ),
+            Stage::plain("\\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+"),
             Stage::plain(r"\s+$"),
             Stage::plain(CJK),
             Stage::plain(r"\p{N}+"),
@@ -285,18 +190,8 @@ const TABLE: &[PreTokenizer] = &[
             Stage::spaces(DEEPSEEK_3_WORDS),
         ],
     ),
-    PreTokenizer::new(
-        &["falcon"],
-        &[
-            Stage::plain(r"[\p{P}$+<=>^~|`]+"),
-            Stage::spaces(GPT2),
-            Stage::plain("[0-9][0-9][0-9]"),
-        ],
-    ),
-    PreTokenizer::new(
-        &["bloom", "poro-chat", "gpt3-finnish"],
-        &[Stage::plain(BLOOM)],
-    ),
+    PreTokenizer::new(&["falcon"], &[Stage::plain(r"[\p{P}$+<=>^~|`]+"), Stage::spaces(GPT2), Stage::plain("[0-9][0-9][0-9]")]),
+    PreTokenizer::new(&["bloom", "poro-chat", "gpt3-finnish"], &[Stage::plain(BLOOM)]),
     PreTokenizer::new(&["viking"], &[Stage::plain(BLOOM), Stage::plain(r"\p{N}")]),
     PreTokenizer::new(
         &["chameleon"],

@@ -20,19 +20,13 @@ pub(super) struct Found {
 impl Matcher {
     /// Empty texts are left out; of equal texts the lowest id stays.
     pub fn new(texts: impl IntoIterator<Item = (String, u32)>) -> Self {
-        let mut entries: Vec<(Box<str>, u32)> = texts
-            .into_iter()
-            .filter(|(text, _)| !text.is_empty())
-            .map(|(text, id)| (text.into_boxed_str(), id))
-            .collect();
+        let mut entries: Vec<(Box<str>, u32)> =
+            texts.into_iter().filter(|(text, _)| !text.is_empty()).map(|(text, id)| (text.into_boxed_str(), id)).collect();
         entries.sort_unstable();
         entries.dedup_by(|later, earlier| later.0 == earlier.0);
         let mut first_bytes: Vec<u8> = entries.iter().map(|(text, _)| text.as_bytes()[0]).collect();
         first_bytes.dedup();
-        Self {
-            entries,
-            first_bytes,
-        }
+        Self { entries, first_bytes }
     }
 
     /// The id of a text that is exactly `text`.
@@ -44,17 +38,13 @@ impl Matcher {
     /// The first text at or after `from`, which is a character boundary.
     pub fn find(&self, text: &str, from: usize) -> Option<Found> {
         let bytes = text.as_bytes();
-        (from..bytes.len())
-            .filter(|&at| self.first_bytes.contains(&bytes[at]))
-            .find_map(|start| self.longest_at(bytes, start))
+        (from..bytes.len()).filter(|&at| self.first_bytes.contains(&bytes[at])).find_map(|start| self.longest_at(bytes, start))
     }
 
     /// Whether `tail` is the beginning, but not the whole, of one of the texts.
     pub fn is_beginning(&self, tail: &str) -> bool {
         let at = self.entries.partition_point(|(entry, _)| **entry <= *tail);
-        self.entries
-            .get(at)
-            .is_some_and(|(entry, _)| entry.starts_with(tail))
+        self.entries.get(at).is_some_and(|(entry, _)| entry.starts_with(tail))
     }
 
     /// Length in bytes of the longest text.
@@ -74,11 +64,7 @@ impl Matcher {
                 None => break,
                 // Sorted: the text that ends here comes before the longer ones.
                 Some((text, id)) if text.len() == length + 1 => {
-                    best = Some(Found {
-                        start,
-                        end: start + length + 1,
-                        id: *id,
-                    });
+                    best = Some(Found { start, end: start + length + 1, id: *id });
                 }
                 Some(_) => {}
             }

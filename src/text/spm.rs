@@ -22,10 +22,7 @@ const EMPTY: u32 = u32::MAX;
 impl Index {
     fn new(pieces: &Pieces, ids: impl Iterator<Item = u32>) -> Self {
         let size = (pieces.len() * 2).next_power_of_two();
-        let mut index = Self {
-            slots: vec![EMPTY; size],
-            hasher: RandomState::new(),
-        };
+        let mut index = Self { slots: vec![EMPTY; size], hasher: RandomState::new() };
         for id in ids {
             let piece = pieces.get(id).unwrap_or_default();
             let slot = index.slot(pieces, piece);
@@ -90,10 +87,7 @@ impl Eq for Pair {}
 impl Ord for Pair {
     /// The best pair has the highest score, and of equals is the leftmost.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.score
-            .partial_cmp(&other.score)
-            .unwrap_or(Ordering::Equal)
-            .then(other.left.cmp(&self.left))
+        self.score.partial_cmp(&other.score).unwrap_or(Ordering::Equal).then(other.left.cmp(&self.left))
     }
 }
 
@@ -106,12 +100,7 @@ impl PartialOrd for Pair {
 impl Spm {
     /// `tokens`, `kinds` and `scores` are equally long. Control, unknown and byte tokens are never merged to: text
     /// that looks like them stays text.
-    pub fn new(
-        tokens: &[String],
-        kinds: &[Kind],
-        scores: Vec<f32>,
-        unknown: Option<u32>,
-    ) -> Result<Self, TokenizerError> {
+    pub fn new(tokens: &[String], kinds: &[Kind], scores: Vec<f32>, unknown: Option<u32>) -> Result<Self, TokenizerError> {
         if let Some(id) = scores.iter().position(|score| score.is_nan()) {
             return Err(TokenizerError::BadScore { id });
         }
@@ -127,21 +116,15 @@ impl Spm {
                 bytes[byte as usize].get_or_insert(id as u32);
             }
         }
-        let mergeable = kinds.iter().zip(0..).filter_map(|(kind, id)| {
-            matches!(kind, Kind::Normal | Kind::UserDefined | Kind::Unused).then_some(id)
-        });
+        let mergeable = kinds
+            .iter()
+            .zip(0..)
+            .filter_map(|(kind, id)| matches!(kind, Kind::Normal | Kind::UserDefined | Kind::Unused).then_some(id));
         let index = Index::new(&texts, mergeable);
         for (byte, id) in (0_u8..=255).zip(&mut bytes) {
             *id = id.or_else(|| index.get(&texts, &[byte]));
         }
-        Ok(Self {
-            texts,
-            index,
-            scores,
-            bytes,
-            unknown,
-            longest,
-        })
+        Ok(Self { texts, index, scores, bytes, unknown, longest })
     }
 
     /// Appends the ids of `text`, in which every space is already [`SPACE`].
@@ -150,9 +133,7 @@ impl Spm {
             return Ok(());
         }
         if text.len() >= NONE as usize {
-            return Err(TokenizerError::Encode {
-                message: "it is over 4 GiB long".to_owned(),
-            });
+            return Err(TokenizerError::Encode { message: "it is over 4 GiB long".to_owned() });
         }
         let count = text.chars().count() as u32;
         let mut symbols: Vec<Symbol> = text
@@ -210,29 +191,14 @@ impl Spm {
         Ok(())
     }
 
-    fn consider(
-        &self,
-        text: &[u8],
-        symbols: &[Symbol],
-        left: u32,
-        right: u32,
-        queue: &mut BinaryHeap<Pair>,
-    ) {
-        let (start, len) = (
-            symbols[left as usize].start,
-            symbols[left as usize].len + symbols[right as usize].len,
-        );
+    fn consider(&self, text: &[u8], symbols: &[Symbol], left: u32, right: u32, queue: &mut BinaryHeap<Pair>) {
+        let (start, len) = (symbols[left as usize].start, symbols[left as usize].len + symbols[right as usize].len);
         if len as usize > self.longest {
             return;
         }
         let piece = &text[start as usize..][..len as usize];
         if let Some(id) = self.index.get(&self.texts, piece) {
-            queue.push(Pair {
-                score: self.scores[id as usize],
-                left,
-                right,
-                len,
-            });
+            queue.push(Pair { score: self.scores[id as usize], left, right, len });
         }
     }
 }
@@ -295,10 +261,7 @@ mod tests {
         let kinds = [Kind::Byte, Kind::Byte, Kind::Normal];
         let model = Spm::new(&texts, &kinds, vec![0.; 3], None).unwrap();
         assert_eq!(ids(&model, "eé"), [2, 0, 1]);
-        assert_eq!(
-            model.encode("x", &mut Vec::new()),
-            Err(TokenizerError::NoByteToken { byte: b'x' })
-        );
+        assert_eq!(model.encode("x", &mut Vec::new()), Err(TokenizerError::NoByteToken { byte: b'x' }));
     }
 
     #[test]

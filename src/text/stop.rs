@@ -40,12 +40,7 @@ impl Watch {
             }
             fallback[at + 1] = length + usize::from(stop[length] == stop[at]);
         }
-        Self {
-            index,
-            stop,
-            fallback: fallback.into_boxed_slice(),
-            matched: 0,
-        }
+        Self { index, stop, fallback: fallback.into_boxed_slice(), matched: 0 }
     }
 
     fn step(&mut self, byte: u8) -> bool {
@@ -67,19 +62,13 @@ impl StopStrings {
             .filter(|(_, stop)| !stop.is_empty())
             .map(|(index, stop)| Watch::new(index, stop))
             .collect();
-        Self {
-            watches,
-            ..Self::default()
-        }
+        Self { watches, ..Self::default() }
     }
 
     /// Takes the next part. After a stop string nothing more comes out.
     pub fn push(&mut self, part: &str) -> StopOutcome {
         if self.stopped.is_some() {
-            return StopOutcome {
-                emit: String::new(),
-                stopped: self.stopped,
-            };
+            return StopOutcome { emit: String::new(), stopped: self.stopped };
         }
         let mut text = std::mem::take(&mut self.held);
         let before = text.len();
@@ -93,18 +82,12 @@ impl StopStrings {
             if let Some((length, index)) = complete {
                 self.stopped = Some(index);
                 text.truncate(at + 1 - length);
-                return StopOutcome {
-                    emit: text,
-                    stopped: self.stopped,
-                };
+                return StopOutcome { emit: text, stopped: self.stopped };
             }
         }
         let possible = self.watches.iter().map(|watch| watch.matched).max();
         self.held = text.split_off(text.len() - possible.unwrap_or(0));
-        StopOutcome {
-            emit: text,
-            stopped: None,
-        }
+        StopOutcome { emit: text, stopped: None }
     }
 
     /// The text has ended otherwise: what was held back.

@@ -19,29 +19,9 @@ pub struct LocalTime {
     pub second: u8,
 }
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const WEEKDAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
+const MONTHS: [&str; 12] =
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 impl LocalTime {
     /// From seconds since 1970-01-01 00:00, already shifted to the user's time zone.
@@ -51,8 +31,7 @@ impl LocalTime {
         // Years are counted from 1 March, so that a leap day is the last day; an era is 400 years.
         let shifted = days + 719_468;
         let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-        let year_of_era =
-            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let march_month = (5 * day_of_year + 2) / 153;
         let month = (march_month + 2) % 12 + 1;
@@ -141,10 +120,7 @@ mod tests {
     fn from_unix_and_back_to_text() {
         let time = LocalTime::from_unix(1_709_210_096);
         let text = time.format("%A %d %B %Y, %a %-d %b %y %H:%M:%S %I %p %j %F %% %q %-");
-        assert_eq!(
-            text,
-            "Thursday 29 February 2024, Thu 29 Feb 24 12:34:56 12 PM 060 2024-02-29 % %q %-"
-        );
+        assert_eq!(text, "Thursday 29 February 2024, Thu 29 Feb 24 12:34:56 12 PM 060 2024-02-29 % %q %-");
         assert_eq!(LocalTime::from_unix(0).format("%F %T %a"), "1970-01-01 00:00:00 Thu");
         assert_eq!(LocalTime::from_unix(-1).format("%F %T %-m"), "1969-12-31 23:59:59 12");
         assert_eq!(LocalTime::from_unix(951_868_800).format("%D %e"), "03/01/00  1");

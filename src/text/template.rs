@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use minijinja::Environment;
 use minijinja::value::{Serde, Value};
-use minijinja::{Environment, ErrorKind};
 use serde_json::Value as Json;
 
 use super::chat::{Message, RenderOptions};
 use super::error::TemplateError;
 use super::guard::{Guard, Rendered};
-use super::jinja::{self, NAME, Raised};
+use super::jinja::{self, NAME};
 use super::special::Matcher;
 use super::tokenizer::Tokenizer;
 use super::vocab::{self, RoleDefaults};
@@ -23,10 +23,10 @@ const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }
 /// For all other files without a template: base models that have seen dialogues only as text.
 const PLAIN: &str = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
 
-/// Steps that every template may do, and steps more for each byte of the messages. Published templates need
-/// thousands; a template that uses this up runs for less than a second.
-const FUEL: u64 = 4_000_000;
-const FUEL_PER_BYTE: u64 = 8;
+/// Steps that every template may do, and steps more for each byte of the messages. A step makes at most 64 bytes of
+/// text. Published templates need thousands.
+const FUEL: u64 = 1_000_000;
+const FUEL_PER_BYTE: u64 = 1;
 
 /// Where a template comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +58,7 @@ struct Compiled {
 
 impl Compiled {
     fn new(source: &str) -> Result<Self, TemplateError> {
-        Ok(Self {
-            env: jinja::environment(source).map_err(|error| template_error(&error))?,
-            source: source.to_owned(),
-        })
+        Ok(Self { env: jinja::environment(source)?, source: source.to_owned() })
     }
 }
 
@@ -76,20 +73,12 @@ impl ChatTemplate {
         let tokens = vocab::tokens(metadata)?;
         let kinds = vocab::kinds(metadata, tokens)?;
         let defaults = match metadata.string("tokenizer.ggml.model") {
-            Ok(Some("llama")) => RoleDefaults {
-                bos: Some(1),
-                eos: Some(2),
-                ..RoleDefaults::default()
-            },
+            Ok(Some("llama")) => RoleDefaults { bos: Some(1), eos: Some(2), ..RoleDefaults::default() },
             _ => RoleDefaults::default(),
         };
         let roles = vocab::roles(metadata, tokens, defaults)?;
-        let controls = tokens
-            .iter()
-            .zip(&kinds)
-            .zip(0..)
-            .filter(|((_, kind), _)| kind.is_control())
-            .map(|((text, _), id)| (text.clone(), id));
+        let controls =
+            tokens.iter().zip(&kinds).zip(0..).filter(|((_, kind), _)| kind.is_control()).map(|((text, _), id)| (text.clone(), id));
         let text = |id: Option<u32>| id.map(|id| tokens[id as usize].clone());
 
         let source = metadata.string(KEY).map_err(vocab_error)?;
@@ -114,9 +103,7 @@ impl ChatTemplate {
     /// A template that does not compile, with its line.
     pub fn from_source(source: Option<&str>, tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
         let text = |id: u32| tokenizer.piece(id);
-        let controls = (0..tokenizer.vocab_size() as u32)
-            .filter(|&id| tokenizer.is_control(id))
-            .map(|id| (text(id), id));
+        let controls = (0..tokenizer.vocab_size() as u32).filter(|&id| tokenizer.is_control(id)).map(|id| (text(id), id));
         let mut template = Self::new(source, Matcher::new(controls))?;
         template.bos = tokenizer.bos().map(text);
         template.eos = tokenizer.eos().map(text);
@@ -161,28 +148,18 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// The template refuses the messages, fails, does not end, or there is none of the name; each with its line.
-    pub fn render(
-        &self,
-        messages: &[Message],
-        options: &RenderOptions,
-    ) -> Result<Rendered, TemplateError> {
+    pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<Rendered, TemplateError> {
         let compiled = match &options.template {
             None => &self.default,
             Some(name) => self
                 .named
                 .get(name)
-                .ok_or_else(|| TemplateError::UnknownName {
-                    name: name.clone(),
-                    known: self.named.keys().cloned().collect(),
-                })?,
+                .ok_or_else(|| TemplateError::UnknownName { name: name.clone(), known: self.named.keys().cloned().collect() })?,
         };
         let messages: Vec<Json> = messages.iter().map(|message| self.message(message)).collect();
         let list = |values: &[Json]| match values {
             [] => Value::from(()),
-            _ => values
-                .iter()
-                .map(|value| Value::from(Serde(self.guard.apply_json(value))))
-                .collect(),
+            _ => values.iter().map(|value| Value::from(Serde(self.guard.apply_json(value)))).collect(),
         };
         let mut context: BTreeMap<String, Value> = options
             .variables
@@ -213,10 +190,8 @@ impl ChatTemplate {
             + options.documents.iter().map(json_bytes).sum::<usize>();
         let mut env = compiled.env.clone();
         env.set_fuel(Some(FUEL + FUEL_PER_BYTE * bytes as u64));
-        let text = env
-            .get_template(NAME)
-            .and_then(|template| template.render(&context))
-            .map_err(|error| template_error(&error))?;
+        let text =
+            env.get_template(NAME).and_then(|template| template.render(&context)).map_err(|error| jinja::template_error(&error))?;
         Ok(Rendered::new(text))
     }
 
@@ -247,30 +222,5 @@ fn json_bytes(value: &Json) -> usize {
         Json::Array(values) => values.iter().map(json_bytes).sum(),
         Json::Object(map) => map.iter().map(|(key, value)| key.len() + json_bytes(value)).sum(),
         Json::Null | Json::Bool(_) | Json::Number(_) => 8,
-    }
-}
-
-fn template_error(error: &minijinja::Error) -> TemplateError {
-    let line = error.line().unwrap_or(0);
-    let raised = std::error::Error::source(error).is_some_and(|source| source.is::<Raised>());
-    let message = || match error.detail() {
-        Some(detail) if raised => detail.to_owned(),
-        Some(detail) => format!("{}: {detail}", error.kind()),
-        None => error.kind().to_string(),
-    };
-    match error.kind() {
-        ErrorKind::OutOfFuel => TemplateError::Endless { line },
-        ErrorKind::SyntaxError => TemplateError::Syntax {
-            line,
-            message: message(),
-        },
-        _ if raised => TemplateError::Refused {
-            line,
-            message: message(),
-        },
-        _ => TemplateError::Failed {
-            line,
-            message: message(),
-        },
     }
 }

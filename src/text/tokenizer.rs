@@ -28,8 +28,8 @@ pub struct Tokenizer {
 
 #[derive(Debug)]
 pub(super) enum Model {
-    Bpe(Bpe),
-    Spm(Spm),
+    Bpe(Box<Bpe>),
+    Spm(Box<Spm>),
     Json(Box<Json>),
 }
 
@@ -52,18 +52,9 @@ struct Place {
 }
 
 impl Place {
-    const START: Self = Self {
-        start: true,
-        after_special: true,
-    };
-    const AFTER_SPECIAL: Self = Self {
-        start: false,
-        after_special: true,
-    };
-    const AFTER_TEXT: Self = Self {
-        start: false,
-        after_special: false,
-    };
+    const START: Self = Self { start: true, after_special: true };
+    const AFTER_SPECIAL: Self = Self { start: false, after_special: true };
+    const AFTER_TEXT: Self = Self { start: false, after_special: false };
 }
 
 /// Whether the token that begins a text is put in front.
@@ -100,16 +91,11 @@ impl Tokenizer {
     /// # Errors
     /// A tokenizer model or pre-tokenizer that is not supported, or a vocabulary that contradicts itself.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
-        let model = metadata
-            .string(MODEL)?
-            .ok_or(TokenizerError::MissingKey { key: MODEL })?;
+        let model = metadata.string(MODEL)?.ok_or(TokenizerError::MissingKey { key: MODEL })?;
         match model {
             "gpt2" => Self::bpe_from_gguf(metadata),
             "llama" => Self::spm_from_gguf(metadata),
-            name => Err(TokenizerError::UnknownModel {
-                name: name.to_owned(),
-                known: MODELS,
-            }),
+            name => Err(TokenizerError::UnknownModel { name: name.to_owned(), known: MODELS }),
         }
     }
 
@@ -123,79 +109,44 @@ impl Tokenizer {
     }
 
     fn bpe_from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
-        let name = metadata
-            .string("tokenizer.ggml.pre")?
-            .unwrap_or(pretokenizers::DEFAULT);
+        let name = metadata.string("tokenizer.ggml.pre")?.unwrap_or(pretokenizers::DEFAULT);
         let pre = pretokenizers::find(name).ok_or_else(|| TokenizerError::UnknownPreTokenizer {
             name: name.to_owned(),
             known: pretokenizers::known_pre_tokenizers(),
         })?;
         let tokens = vocab::tokens(metadata)?;
         let kinds = vocab::kinds(metadata, tokens)?;
-        let merges = metadata
-            .strings(MERGES)?
-            .ok_or(TokenizerError::MissingKey { key: MERGES })?;
-        let roles = vocab::roles(
-            metadata,
-            tokens,
-            RoleDefaults {
-                add_bos: pre.add_bos,
-                ..RoleDefaults::default()
-            },
-        )?;
+        let merges = metadata.strings(MERGES)?.ok_or(TokenizerError::MissingKey { key: MERGES })?;
+        let roles = vocab::roles(metadata, tokens, RoleDefaults { add_bos: pre.add_bos, ..RoleDefaults::default() })?;
         let specials = vocab::specials(metadata, tokens, &kinds)?;
         Ok(Self {
-            model: Model::Bpe(Bpe::new(tokens, &kinds, merges, pre)?),
+            model: Model::Bpe(Box::new(Bpe::new(tokens, &kinds, merges, pre)?)),
             pieces: Bpe::pieces(tokens, &kinds),
             kinds,
             specials: Specials::new(&specials),
             roles,
-            spaces: Spaces {
-                add_prefix: metadata
-                    .bool("tokenizer.ggml.add_space_prefix")?
-                    .unwrap_or(false),
-                remove_extra: false,
-            },
+            spaces: Spaces { add_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(false), remove_extra: false },
         })
     }
 
     fn spm_from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
         let tokens = vocab::tokens(metadata)?;
         let kinds = vocab::kinds(metadata, tokens)?;
-        let scores = metadata
-            .f32s(SCORES)?
-            .ok_or(TokenizerError::MissingKey { key: SCORES })?;
+        let scores = metadata.f32s(SCORES)?.ok_or(TokenizerError::MissingKey { key: SCORES })?;
         if scores.len() != tokens.len() {
-            return Err(TokenizerError::WrongLength {
-                key: SCORES,
-                found: scores.len(),
-                expected: tokens.len(),
-            });
+            return Err(TokenizerError::WrongLength { key: SCORES, found: scores.len(), expected: tokens.len() });
         }
-        let roles = vocab::roles(
-            metadata,
-            tokens,
-            RoleDefaults {
-                bos: Some(1),
-                eos: Some(2),
-                unknown: Some(0),
-                add_bos: true,
-            },
-        )?;
+        let roles = vocab::roles(metadata, tokens, RoleDefaults { bos: Some(1), eos: Some(2), unknown: Some(0), add_bos: true })?;
         let specials = vocab::specials(metadata, tokens, &kinds)?;
         Ok(Self {
-            model: Model::Spm(Spm::new(tokens, &kinds, scores, roles.unknown)?),
+            model: Model::Spm(Box::new(Spm::new(tokens, &kinds, scores, roles.unknown)?)),
             pieces: spm::pieces(tokens, &kinds),
             kinds,
             specials: Specials::new(&specials),
             roles,
             spaces: Spaces {
-                add_prefix: metadata
-                    .bool("tokenizer.ggml.add_space_prefix")?
-                    .unwrap_or(true),
-                remove_extra: metadata
-                    .bool("tokenizer.ggml.remove_extra_whitespaces")?
-                    .unwrap_or(false),
+                add_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
+                remove_extra: metadata.bool("tokenizer.ggml.remove_extra_whitespaces")?.unwrap_or(false),
             },
         })
     }
@@ -212,18 +163,14 @@ impl Tokenizer {
             AddBos::Yes => true,
         };
         if add {
-            ids.push(self.roles.bos.ok_or(TokenizerError::NoSuchToken {
-                what: "a token to begin the text",
-            })?);
+            ids.push(self.roles.bos.ok_or(TokenizerError::NoSuchToken { what: "a token to begin the text" })?);
         }
         let mut place = Place::START;
         for fragment in self.specials.partition(text, options.parse_special) {
             self.encode_fragment(fragment, &mut place, &mut ids)?;
         }
         if self.roles.add_eos && options.add_bos != AddBos::No {
-            ids.push(self.roles.eos.ok_or(TokenizerError::NoSuchToken {
-                what: "a token to end the text",
-            })?);
+            ids.push(self.roles.eos.ok_or(TokenizerError::NoSuchToken { what: "a token to end the text" })?);
         }
         Ok(ids)
     }
@@ -256,12 +203,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    fn encode_fragment(
-        &self,
-        fragment: Fragment<'_>,
-        place: &mut Place,
-        ids: &mut Vec<u32>,
-    ) -> Result<(), TokenizerError> {
+    fn encode_fragment(&self, fragment: Fragment<'_>, place: &mut Place, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
         match fragment {
             Fragment::Token(id) => {
                 ids.push(id);
@@ -271,9 +213,7 @@ impl Tokenizer {
             Fragment::Text(text) => {
                 let place = std::mem::replace(place, Place::AFTER_TEXT);
                 match &self.model {
-                    Model::Bpe(model) if place.after_special && self.spaces.add_prefix => {
-                        model.encode(&[" ", text].concat(), ids)
-                    }
+                    Model::Bpe(model) if place.after_special && self.spaces.add_prefix => model.encode(&[" ", text].concat(), ids),
                     Model::Bpe(model) => model.encode(text, ids),
                     Model::Spm(model) => model.encode(&self.spaces.apply(text, place.after_special), ids),
                     Model::Json(model) => model.encode(text, place.start, ids),

@@ -125,24 +125,15 @@ pub(super) struct Roles {
 
 /// Checks `tokenizer.ggml.tokens`.
 pub(super) fn tokens(metadata: &Metadata) -> Result<&[String], TokenizerError> {
-    let tokens = metadata
-        .strings(TOKENS)?
-        .ok_or(TokenizerError::MissingKey { key: TOKENS })?;
+    let tokens = metadata.strings(TOKENS)?.ok_or(TokenizerError::MissingKey { key: TOKENS })?;
     if tokens.is_empty() || tokens.len() > MAX_TOKENS {
-        return Err(TokenizerError::VocabularySize {
-            size: tokens.len(),
-            limit: MAX_TOKENS,
-        });
+        return Err(TokenizerError::VocabularySize { size: tokens.len(), limit: MAX_TOKENS });
     }
     let mut total = 0_u64;
     for (id, token) in tokens.iter().enumerate() {
         total += token.len() as u64;
         if token.len() > MAX_TOKEN_BYTES || total > u64::from(u32::MAX) {
-            return Err(TokenizerError::TokenTooLong {
-                id,
-                bytes: token.len(),
-                limit: MAX_TOKEN_BYTES,
-            });
+            return Err(TokenizerError::TokenTooLong { id, bytes: token.len(), limit: MAX_TOKEN_BYTES });
         }
     }
     Ok(tokens)
@@ -153,11 +144,7 @@ pub(super) fn kinds(metadata: &Metadata, tokens: &[String]) -> Result<Vec<Kind>,
     let mut kinds = match metadata.i32s(TOKEN_TYPE)? {
         None => vec![Kind::Normal; tokens.len()],
         Some(types) if types.len() != tokens.len() => {
-            return Err(TokenizerError::WrongLength {
-                key: TOKEN_TYPE,
-                found: types.len(),
-                expected: tokens.len(),
-            });
+            return Err(TokenizerError::WrongLength { key: TOKEN_TYPE, found: types.len(), expected: tokens.len() });
         }
         Some(types) => types.into_iter().map(Kind::from_gguf).collect(),
     };
@@ -179,11 +166,7 @@ pub(super) fn kinds(metadata: &Metadata, tokens: &[String]) -> Result<Vec<Kind>,
 }
 
 /// The tokens that are searched for as texts.
-pub(super) fn specials(
-    metadata: &Metadata,
-    tokens: &[String],
-    kinds: &[Kind],
-) -> Result<Vec<Special>, TokenizerError> {
+pub(super) fn specials(metadata: &Metadata, tokens: &[String], kinds: &[Kind]) -> Result<Vec<Special>, TokenizerError> {
     // Phi-3's tokenizer.json gives its special tokens `rstrip`, for which GGUF has no key.
     let name = metadata.string("general.name")?.unwrap_or("").to_lowercase();
     let phi3 = name.contains("phi-3") || name.contains("phi3");
@@ -191,9 +174,7 @@ pub(super) fn specials(
         .iter()
         .zip(kinds)
         .zip(0..)
-        .filter(|((text, kind), _)| {
-            !text.is_empty() && (kind.is_control() || **kind == Kind::UserDefined)
-        })
+        .filter(|((text, kind), _)| !text.is_empty() && (kind.is_control() || **kind == Kind::UserDefined))
         .map(|((text, &kind), id)| Special {
             id,
             text: text.clone(),
@@ -217,11 +198,7 @@ pub(super) struct RoleDefaults {
 }
 
 /// Reads the special ids and switches.
-pub(super) fn roles(
-    metadata: &Metadata,
-    tokens: &[String],
-    defaults: RoleDefaults,
-) -> Result<Roles, TokenizerError> {
+pub(super) fn roles(metadata: &Metadata, tokens: &[String], defaults: RoleDefaults) -> Result<Roles, TokenizerError> {
     let size = tokens.len();
     let in_range = |id: Option<u32>| id.filter(|&id| (id as usize) < size);
     let bos = id_of(metadata, BOS, size)?.or(in_range(defaults.bos));
@@ -235,38 +212,24 @@ pub(super) fn roles(
         .map(|(text, id)| (text.as_str(), id));
     let by_key = [eos]
         .into_iter()
-        .chain([
-            id_of(metadata, "tokenizer.ggml.eot_token_id", size)?,
-            id_of(metadata, "tokenizer.ggml.eom_token_id", size)?,
-        ])
+        .chain([id_of(metadata, "tokenizer.ggml.eot_token_id", size)?, id_of(metadata, "tokenizer.ggml.eom_token_id", size)?])
         .flatten();
     Ok(Roles {
         bos,
         eos,
         unknown,
         end_of_generation: end_of_generation(by_text, by_key),
-        add_bos: metadata
-            .bool("tokenizer.ggml.add_bos_token")?
-            .unwrap_or(defaults.add_bos),
-        add_eos: metadata
-            .bool("tokenizer.ggml.add_eos_token")?
-            .unwrap_or(false),
+        add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(defaults.add_bos),
+        add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
     })
 }
 
 /// All ids that end a generation, sorted. `by_text` may be every token: only well-known texts count.
-pub(super) fn end_of_generation<'a>(
-    by_text: impl Iterator<Item = (&'a str, u32)>,
-    by_key: impl Iterator<Item = u32>,
-) -> Vec<u32> {
-    let mut texts: BTreeMap<&str, u32> = by_text
-        .filter(|(text, _)| END_OF_GENERATION.contains(text))
-        .collect();
+pub(super) fn end_of_generation<'a>(by_text: impl Iterator<Item = (&'a str, u32)>, by_key: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut texts: BTreeMap<&str, u32> = by_text.filter(|(text, _)| END_OF_GENERATION.contains(text)).collect();
     let has = |texts: &BTreeMap<&str, u32>, text| texts.contains_key(text);
     // In the harmony and Solar formats `<|end|>` closes one part of an answer, not the answer.
-    if (has(&texts, "<|return|>") && has(&texts, "<|call|>"))
-        || (has(&texts, "<|flush|>") && has(&texts, "<|calls|>"))
-    {
+    if (has(&texts, "<|return|>") && has(&texts, "<|call|>")) || (has(&texts, "<|flush|>") && has(&texts, "<|calls|>")) {
         texts.remove("<|end|>");
     }
     if has_html_tags(texts.keys().copied()) {
@@ -296,11 +259,7 @@ fn id_of(metadata: &Metadata, key: &str, size: usize) -> Result<Option<u32>, Tok
     match id {
         None => Ok(None),
         Some(id) if id == u64::from(u32::MAX) => Ok(None),
-        Some(id) if id >= size as u64 => Err(TokenizerError::IdOutOfRange {
-            key: key.to_owned(),
-            id,
-            size,
-        }),
+        Some(id) if id >= size as u64 => Err(TokenizerError::IdOutOfRange { key: key.to_owned(), id, size }),
         Some(id) => Ok(Some(id as u32)),
     }
 }

@@ -61,14 +61,15 @@ fn describe(adapter: &JsValue) -> Adapter {
 fn install(gpu: &JsValue, request: Function) {
     let this = gpu.clone();
     let request_adapter = Closure::<dyn Fn(JsValue) -> Result<Promise, JsValue>>::new(move |options: JsValue| {
-        let adapter = request.call1(&this, &options)?.dyn_into::<Promise>()?;
+        let adapter = request.call1(&this, &options)?;
+        let then = Reflect::get(&adapter, &"then".into())?.dyn_into::<Function>()?;
         let wrap = Closure::once_into_js(|adapter: JsValue| {
             if WANTED.get() && has_subgroups(&adapter) {
                 wrap_adapter(&adapter);
             }
             adapter
         });
-        Ok(adapter.then_with_function(wrap.unchecked_ref()))
+        then.call1(&adapter, &wrap)?.dyn_into::<Promise>()
     });
     // An own property hides the prototype's; where it cannot be set, subgroups are simply not asked for.
     let _ = Reflect::set(gpu, &"requestAdapter".into(), &request_adapter.into_js_value());

@@ -8,6 +8,8 @@ use std::process::{Command, Output, Stdio};
 /// The program, not started yet, with nothing to read and its outputs caught.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+    // Mesa complains on stderr where there is none, as in containers.
+    command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -30,10 +30,7 @@ pub fn metadata(path: &PathBuf) -> Metadata {
     let mut prefix = Vec::new();
     let mut wanted = 1 << 20;
     loop {
-        (&mut file)
-            .take(wanted - prefix.len() as u64)
-            .read_to_end(&mut prefix)
-            .unwrap();
+        (&mut file).take(wanted - prefix.len() as u64).read_to_end(&mut prefix).unwrap();
         match Gguf::parse(&prefix, Some(length)).unwrap() {
             Parse::Done(gguf) => return gguf.metadata,
             Parse::NeedMore { at_least } => wanted = at_least.min(length),

@@ -39,7 +39,8 @@ pub fn repack(gpu: &Gpu, format: Format, bytes: &[u8], rows: u32, k: u32, quads:
         if kernel.has_scales() {
             bindings.push(scales.whole());
         }
-        let dispatch = Dispatch { shader: kernel.shader(), grid: Grid::Linear(kernel.workgroups(run)), traffic: Traffic::default() };
+        let dispatch =
+            Dispatch { shader: kernel.shader(), grid: Grid::Linear(kernel.workgroups(run)), traffic: Traffic::default() };
         let mut plan = Plan::default();
         plan.push(gpu, &dispatch, &bindings);
         gpu.run(&plan, Span { position: 0, rows: 1 });

@@ -8,6 +8,8 @@ mod known;
 mod model;
 mod npm;
 mod serve;
+#[cfg(test)]
+mod serve_tests;
 mod setup;
 mod sh;
 mod summary;
@@ -41,7 +43,9 @@ const DEFAULT_MODEL: &str = known::DEFAULT;
 
 fn main() -> std::process::ExitCode {
     match run() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+        Ok(true) => std::process::ExitCode::SUCCESS,
+        // Said already.
+        Ok(false) => std::process::ExitCode::FAILURE,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             std::process::ExitCode::FAILURE
@@ -49,20 +53,21 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+/// True if all is well, false if a failure was reported in full.
+fn run() -> Result<bool> {
     let mut args = lexopt::Parser::from_env();
     let command = match args.next()? {
         Some(Value(v)) => v.string()?,
         Some(Long("help") | Short('h')) | None => {
             print!("{HELP}");
-            return Ok(());
+            return Ok(true);
         }
         Some(other) => return Err(other.unexpected().into()),
     };
     match command.as_str() {
         "setup" => {
             finish(args)?;
-            setup::setup(setup::Needs::ALL)
+            setup::setup(setup::Needs::ALL)?;
         }
         "model" => {
             let mut name = DEFAULT_MODEL.to_owned();
@@ -70,7 +75,7 @@ fn run() -> Result<()> {
                 match arg {
                     Long("list") => {
                         model::list();
-                        return Ok(());
+                        return Ok(true);
                     }
                     Value(v) => name = v.string()?,
                     other => return Err(other.unexpected().into()),
@@ -79,25 +84,23 @@ fn run() -> Result<()> {
             setup::setup(setup::Needs::MODEL)?;
             let path = model::fetch_model(&name)?;
             println!("{}", path.display());
-            Ok(())
         }
         "vocab" => {
             finish(args)?;
             setup::setup(setup::Needs::MODEL)?;
             println!("{}", model::fetch_vocab()?.display());
-            Ok(())
         }
         "web" => {
             finish(args)?;
             setup::setup(setup::Needs::WEB)?;
-            web::build()
+            web::build()?;
         }
         "npm" => {
             finish(args)?;
             setup::setup(setup::Needs::WEB)?;
-            npm::build()
+            npm::build()?;
         }
-        "serve" => serve_command(args),
+        "serve" => serve_command(args)?,
         "test" => {
             let mut options = test::Options::default();
             while let Some(arg) = args.next()? {
@@ -107,18 +110,16 @@ fn run() -> Result<()> {
                     other => return Err(other.unexpected().into()),
                 }
             }
-            test::run(options)
+            return test::run(options);
         }
         "check" => {
             finish(args)?;
-            check::run()
+            check::run()?;
         }
-        "help" => {
-            print!("{HELP}");
-            Ok(())
-        }
+        "help" => print!("{HELP}"),
         other => bail!("there is no command '{other}'; `cargo xtask help` lists them"),
     }
+    Ok(true)
 }
 
 fn finish(mut args: lexopt::Parser) -> Result<()> {

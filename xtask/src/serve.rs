@@ -1,6 +1,7 @@
 //! A small static server for this machine only: the built page at `/`, the cached models at `/models/`, with ranges.
 //!
-//! It uses the standard library alone, so that tests can include this file and serve the page themselves.
+//! It uses the standard library alone, so that the end-to-end tests can include this file and serve the page themselves;
+//! its own tests are therefore not in here but in serve_tests.rs.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -373,7 +374,3 @@ fn json_string(text: &str) -> String {
     out.push('"');
     out
 }
-
-#[cfg(test)]
-#[path = "serve_tests.rs"]
-mod tests;

@@ -1,4 +1,9 @@
-use super::*;
+//! The static server, asked over real connections.
+
+use crate::serve::{Site, bind, run};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
 
 /// A site in a folder of its own, being served.
 struct Fixture {

@@ -93,11 +93,11 @@ pub fn libtest(output: &str) -> Counts {
     counts
 }
 
-/// The closing comments of node's test runner in TAP: `# pass 3`, `# fail 0`, `# cancelled 0`, `# skipped 1`.
+/// The closing lines of node's test runner: `ℹ pass 3`, `ℹ fail 0`, `ℹ cancelled 0`, `ℹ skipped 1`, `ℹ todo 0`.
 pub fn node(output: &str) -> Counts {
     let mut counts = Counts::default();
     for line in output.lines() {
-        let Some((word, number)) = line.strip_prefix("# ").and_then(|said| said.split_once(' ')) else { continue };
+        let Some((word, number)) = line.strip_prefix("ℹ ").and_then(|said| said.split_once(' ')) else { continue };
         let Ok(number) = number.parse::<u64>() else { continue };
         match word {
             "pass" => counts.passed += number,
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn node_is_read() {
-        let output = "ok 1 - x\n# tests 4\n# suites 0\n# pass 2\n# fail 1\n# cancelled 0\n# skipped 1\n# todo 0\n";
+        let output = "✔ x (3ms)\nℹ tests 4\nℹ suites 0\nℹ pass 2\nℹ fail 1\nℹ cancelled 0\nℹ skipped 1\nℹ todo 0\n";
         assert_eq!(node(output), Counts { passed: 2, failed: 1, skipped: 1 });
     }
 
