@@ -13,7 +13,7 @@ pub struct Bar(ProgressBar);
 impl Bar {
     /// For bytes of a file.
     pub fn bytes() -> Self {
-        Self(ProgressBar::no_length())
+        Self(ProgressBar::no_length().with_style(style(UNKNOWN)))
     }
 
     /// For something whose end nobody knows.

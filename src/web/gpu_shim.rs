@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
 thread_local! {
     static WANTED: Cell<bool> = const { Cell::new(false) };
@@ -61,15 +61,14 @@ fn describe(adapter: &JsValue) -> Adapter {
 fn install(gpu: &JsValue, request: Function) {
     let this = gpu.clone();
     let request_adapter = Closure::<dyn Fn(JsValue) -> Result<Promise, JsValue>>::new(move |options: JsValue| {
-        let adapter = request.call1(&this, &options)?;
-        let then = Reflect::get(&adapter, &"then".into())?.dyn_into::<Function>()?;
-        let wrap = Closure::once_into_js(|adapter: JsValue| {
+        let adapter = request.call1(&this, &options)?.dyn_into::<Promise>()?;
+        Ok(future_to_promise(async move {
+            let adapter = JsFuture::from(adapter).await?;
             if WANTED.get() && has_subgroups(&adapter) {
                 wrap_adapter(&adapter);
             }
-            adapter
-        });
-        then.call1(&adapter, &wrap)?.dyn_into::<Promise>()
+            Ok(adapter)
+        }))
     });
     // An own property hides the prototype's; where it cannot be set, subgroups are simply not asked for.
     let _ = Reflect::set(gpu, &"requestAdapter".into(), &request_adapter.into_js_value());

@@ -4,17 +4,20 @@
 
 use kinglet::gpu::{AdapterChoice, Binding, Buffer, Dispatch, Gpu, GpuOptions, Plan, Span, Tier};
 
+#[cfg(not(target_arch = "wasm32"))]
 /// The device under test: the first adapter that the environment offers (`VK_ICD_FILENAMES` chooses the driver).
 pub fn open() -> Gpu {
     pollster::block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)")
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 /// The device with its own features, and again as tier C, so that both reductions are covered.
 pub fn open_both() -> [Gpu; 2] {
     let plain = AdapterChoice { name: None, tier: Some(Tier::C) };
     [open(), pollster::block_on(Gpu::open(GpuOptions { adapter: plain, web_subgroups: false })).expect("tier C")]
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 /// Runs one dispatch and returns the `f32` contents of `output`.
 pub fn run(gpu: &Gpu, dispatch: &Dispatch, bindings: &[Binding], span: Span, output: &Buffer) -> Vec<f32> {
     let mut plan = Plan::default();
@@ -23,6 +26,7 @@ pub fn run(gpu: &Gpu, dispatch: &Dispatch, bindings: &[Binding], span: Span, out
     download(gpu, output)
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 /// The contents of a buffer as numbers.
 pub fn download<T: bytemuck::Pod>(gpu: &Gpu, buffer: &Buffer) -> Vec<T> {
     pollster::block_on(gpu.download(buffer, 0..buffer.size())).expect("the device works")

@@ -139,7 +139,8 @@ fn nextest_command(verb: &str, filter: &str, icd: Option<&Path>) -> Command {
         // The second name is the one of newer Vulkan loaders.
         command.env("VK_ICD_FILENAMES", icd).env("VK_DRIVER_FILES", icd);
     }
-    command.env("KINGLET_CACHE", tools::cache());
+    // Everything was fetched beforehand, so that a test without its data is a failure.
+    command.env("KINGLET_CACHE", tools::cache()).env("KINGLET_REQUIRE_MODELS", "1");
     command
 }
 
@@ -233,6 +234,9 @@ fn end_to_end() -> Result<Outcome> {
         .env("KINGLET_NPM", npm::dist())
         .env("KINGLET_CHROMIUM", chromium)
         .env("CHROMEDRIVER", driver);
+    if let Some(icd) = tools::swiftshader_icd() {
+        run.env("KINGLET_SWIFTSHADER_ICD", icd);
+    }
     Ok(Outcome::Ran(counted(&mut run, &filter, lavapipe.as_deref())?))
 }
 

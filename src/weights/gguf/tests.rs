@@ -254,7 +254,7 @@ fn values() {
 fn alignments() {
     for good in [1_u32, 2, 8, 24, 32, 64, 4096] {
         let gguf = done(&GgufWriter::new().aligned(good).f32_tensor("t", &[1], &[1.0]).bytes());
-        assert_eq!(gguf.alignment, good.into());
+        assert_eq!(gguf.alignment, u64::from(good));
         assert_eq!(gguf.tensors[0].offset % gguf.alignment, 0);
     }
     for bad in [0_u64, 3, 12, u64::MAX] {

@@ -1,0 +1,92 @@
+//! The real page in a real browser with the real model: what a user sees, held against the native program and the golden.
+
+#[path = "common/models.rs"]
+mod models;
+#[path = "common/webdriver.rs"]
+mod webdriver;
+
+use serde_json::Value;
+use std::process::Command;
+use std::time::Duration;
+use webdriver::{Browser, Setup, serve};
+
+const MINUTES: Duration = Duration::from_secs(20 * 60);
+const TEXT: &str = "return document.querySelector('[data-testid=message-text]')?.innerText ?? ''";
+
+/// The golden's greedy text before its first step with so small a margin that f16 keys and values may turn it.
+fn golden_text() -> String {
+    let golden: Value = serde_json::from_str(include_str!("golden/smollm2.json")).unwrap();
+    let chat = &golden["runs"]["chat"];
+    let margins = chat["top1_top2_margin"].as_array().unwrap();
+    let firm = margins.iter().position(|margin| margin.as_f64().unwrap() < 0.1).unwrap();
+    let whole = chat["greedy_text"].as_str().unwrap();
+    // Tokens are at least a letter long each on average, so that this many letters are certainly firm.
+    whole.chars().take(3 * firm).collect()
+}
+
+/// What the native program answers on the adapter that the browser uses too.
+fn native_text(model: &std::path::Path, tokens: usize) -> Option<String> {
+    let icd = std::env::var_os("KINGLET_SWIFTSHADER_ICD")?;
+    let output = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+        .args(["generate", &model.to_string_lossy(), "--chat", "What is gravity?", "--temperature", "0", "--json"])
+        .args(["--max-tokens", &tokens.to_string()])
+        .env("VK_ICD_FILENAMES", &icd)
+        .env("VK_DRIVER_FILES", &icd)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
+    Some(reply["text"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn the_page_loads_the_model_and_answers_like_the_native_program() {
+    let (Some(setup), Some(model)) = (Setup::from_env(), models::path("smollm2-135m")) else { return };
+    let native = native_text(&model, 40);
+    let folder = model.parent().unwrap().to_path_buf();
+    let address = serve(&[("/models/", folder), ("/", setup.dist.clone())]);
+    let browser = Browser::open(&setup);
+    browser.go(&format!("{address}/?temperature=0"));
+    browser.wait("the load button", MINUTES, "return !!document.querySelector('[data-testid=load-button]')");
+    browser.run("document.querySelector('[data-testid=load-button]').click()");
+    browser.wait("the progress bar", MINUTES, "return !!document.querySelector('[data-testid=progress]') || document.body.dataset.state == 'ready'");
+    browser.wait("the model", MINUTES, "return document.body.dataset.state == 'ready'");
+    browser.run(
+        "const box = document.querySelector('[data-testid=composer]');
+         Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, 'What is gravity?');
+         box.dispatchEvent(new Event('input', { bubbles: true }));",
+    );
+    browser.wait("the send button", MINUTES, "const send = document.querySelector('[data-testid=send]'); return send && !send.disabled");
+    browser.run("document.querySelector('[data-testid=send]').click()");
+
+    let golden = golden_text();
+    let wanted = golden.len().max(native.as_ref().map_or(0, String::len));
+    let enough = format!("const text = document.querySelector('[data-testid=message-text]')?.innerText ?? ''; return text.length > {}", wanted + 8);
+    browser.wait("the answer", MINUTES, &enough);
+    let shot = browser.screenshot("answering.png");
+    eprintln!("screenshot: {}", shot.display());
+    // Stop ends the answer and keeps what is there.
+    browser.run("document.querySelector('[data-testid=stop]').click()");
+    browser.wait("the end of the answer", MINUTES, "return document.body.dataset.state == 'ready'");
+    let text = browser.run(TEXT).as_str().unwrap().to_owned();
+    assert!(text.starts_with(&golden), "the page says {text:?}, the golden {golden:?}");
+    match native {
+        Some(native) => assert!(text.starts_with(native.trim_end()), "the page says {text:?}, the native program {native:?}"),
+        None => eprintln!("not compared with the native program: KINGLET_SWIFTSHADER_ICD is not set"),
+    }
+    let rate = browser.run("return document.querySelector('[data-testid=tok-per-s]')?.innerText ?? ''");
+    assert!(rate.as_str().unwrap().contains("tok"), "tokens per second: {rate}");
+    eprintln!("in the browser: {rate}; {}", browser.run("return document.querySelector('[data-testid=facts]')?.innerText ?? ''"));
+    browser.screenshot("answered.png");
+}
+
+#[test]
+fn a_missing_model_is_said_plainly() {
+    let Some(setup) = Setup::from_env() else { return };
+    let address = serve(&[("/", setup.dist.clone())]);
+    let browser = Browser::open(&setup);
+    browser.go(&format!("{address}/?model=/models/nothing.gguf&autoload=1"));
+    browser.wait("the error", MINUTES, "return document.body.dataset.state == 'error'");
+    let problem = browser.run("return document.querySelector('[data-testid=problem]')?.innerText ?? ''");
+    assert!(problem.as_str().unwrap().contains("nothing.gguf"), "{problem}");
+}
