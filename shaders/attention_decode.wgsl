@@ -41,7 +41,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let row1 = (rows + min(group + GROUPS, last)) * UNITS;
   let row2 = (rows + min(group + 2u * GROUPS, last)) * UNITS;
   let row3 = (rows + min(group + 3u * GROUPS, last)) * UNITS;
-  var sums: array<vec4<f32>, PACK>;
+  var sums = array<vec4<f32>, PACK>();
   for (var unit = lane; unit < UNITS; unit += GROUP) {
     let k0 = unit_values(k[row0 + unit]);
     let k1 = unit_values(k[row1 + unit]);
@@ -56,7 +56,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     }
   }
   let own = group + GROUPS * lane;
-  var scores: array<f32, PACK>;
+  var scores = array<f32, PACK>();
   for (var h = 0u; h < PACK; h++) {
     // A repeated row repeats a score: it does not change the largest.
     let total = SCALE * group_sum4(sums[h], index, subgroup);
@@ -85,8 +85,8 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   // Weighted values, the positions shared out among SLOTS (a power of two, 16 at most), 4 loads on their way at once.
   let column = index % QUADS;
   let slot = index / QUADS;
-  var values: array<vec4<f32>, PACK>;
-  var totals: array<f32, PACK>;
+  var values = array<vec4<f32>, PACK>();
+  var totals = array<f32, PACK>();
   if (slot < SLOTS) {
     for (var i = slot; i < SPLIT; i += 4u * SLOTS) {
       let v0 = quad_values(v[(rows + min(i, last)) * QUADS + column]);

@@ -36,12 +36,13 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   let j = index % LANES;
   let positions = vec4<u32>(step.position + first_row + 4u * i) + vec4<u32>(0u, 1u, 2u, 3u);
 
-  var values: array<vec4<f32>, 4u * COLUMNS>;
+  var values = array<vec4<f32>, 4u * COLUMNS>();
   var highest = vec4<f32>(LOWEST);
   var totals = vec4<f32>(0.0);
   for (var first_key = 0u; first_key < end; first_key += TILE_KEYS) {
     // Scores of 4 rows and 4 keys: a component a row.
-    var scores: array<vec4<f32>, 4>;
+    // Chromium zeroes a variable without an initializer once, not in every turn of the loop.
+    var scores = array<vec4<f32>, 4>();
     for (var slice = 0u; slice < QUADS; slice += SLICE) {
       for (var at = index; at < TILE_ROWS * SLICE; at += WORKGROUP) {
         let row = first_row + at / SLICE;

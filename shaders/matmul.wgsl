@@ -34,7 +34,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   let load_unit = index / TILE_QUADS;
   let load_tokens = first_token + 4u * i;
 
-  var sums: array<vec4<f32>, 8>;
+  var sums = array<vec4<f32>, 8>();
   for (var k = 0u; k < K; k += TILE_K) {
     let unit = k / 8u + load_unit;
     var lo = mat4x4<f32>();

@@ -8,11 +8,12 @@
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
   let lane = index % GROUP;
   let quad = (workgroup.y * workgroups.x + workgroup.x) * (WORKGROUP / GROUP) + index / GROUP;
-  var sums: array<vec4<f32>, COLUMNS>;
+  var sums = array<vec4<f32>, COLUMNS>();
   if (quad < QUADS) {
     for (var block = lane; block < BLOCKS; block += GROUP) {
-      var products: array<vec4<f32>, COLUMNS>;
-      var inputs: array<vec4<f32>, COLUMNS>;
+      // Chromium zeroes a variable without an initializer once, not in every turn of the loop.
+      var products = array<vec4<f32>, COLUMNS>();
+      var inputs = array<vec4<f32>, COLUMNS>();
       for (var i = 0u; i < UNITS_PER_BLOCK; i++) {
         let unit = block * UNITS_PER_BLOCK + i;
         let w = unit_quants(quad * (BLOCKS * UNITS_PER_BLOCK) + unit);

@@ -17,7 +17,7 @@ pub mod model;
 pub mod sampling;
 #[cfg(feature = "engine")]
 pub mod text;
-#[cfg(feature = "engine")]
-pub mod weights;
 #[cfg(all(feature = "worker", target_arch = "wasm32"))]
 pub mod web;
+#[cfg(feature = "engine")]
+pub mod weights;

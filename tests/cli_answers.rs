@@ -63,10 +63,7 @@ fn generate_prints_one_object_or_the_text() {
     let path = model("generate.gguf", &small());
     let common = ["generate", argument(&path), "--max-tokens", "6", "--temperature", "0"];
     let report = json(&[&common[..], &["--prompt", "Hello", "--json"]].concat());
-    has_keys(
-        &report,
-        &["model", "adapter", "tier", "prompt_ids", "ids", "text", "finish_reason", "usage", "timings"],
-    );
+    has_keys(&report, &["model", "adapter", "tier", "prompt_ids", "ids", "text", "finish_reason", "usage", "timings"]);
     has_keys(&report["usage"], &["prompt_tokens", "completion_tokens", "total_tokens"]);
     has_keys(&report["timings"], &["load_s", "prefill_s", "decode_s", "ttft_s", "prefill_tok_s", "decode_tok_s"]);
     assert_eq!(report["model"], "generate.gguf");
@@ -92,7 +89,8 @@ fn generate_prints_one_object_or_the_text() {
 fn the_same_seed_gives_the_same_answer() {
     let path = model("seed.gguf", &small());
     let answer = |seed: &str| {
-        let arguments = ["generate", argument(&path), "--prompt", "x", "--max-tokens", "12", "--temperature", "2", "--seed", seed, "--json"];
+        let arguments =
+            ["generate", argument(&path), "--prompt", "x", "--max-tokens", "12", "--temperature", "2", "--seed", seed, "--json"];
         numbers(&json(&arguments)["ids"])
     };
     assert_eq!(answer("5"), answer("5"));
@@ -209,7 +207,8 @@ fn a_chat_that_outgrows_its_context_says_so() {
 #[test]
 fn ctrl_c_stops_the_answer_and_not_the_chat() {
     let path = model("interrupt.gguf", &Tiny { context: 16_384, ..Tiny::default() });
-    let mut child = command(&["chat", argument(&path), "--temperature", "0.7", "--ctx", "16384"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command(&["chat", argument(&path), "--temperature", "0.7", "--ctx", "16384"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -232,7 +231,9 @@ fn ctrl_c_stops_the_answer_and_not_the_chat() {
 
 #[test]
 fn the_real_model_goes_on_with_paris() {
-    let Some(path) = cache::models().zip(known::find(known::DEFAULT)).map(|(folder, known)| folder.join(known.file)) else { return };
+    let Some(path) = cache::models().zip(known::find(known::DEFAULT)).map(|(folder, known)| folder.join(known.file)) else {
+        return;
+    };
     if !path.exists() {
         eprintln!("skipped: {} is not in the cache (cargo xtask model {})", path.display(), known::DEFAULT);
         return;

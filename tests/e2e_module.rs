@@ -26,7 +26,7 @@ fn the_example_page_answers() {
     let (Some(setup), Some(model)) = (Setup::from_env(), models::path("smollm2-135m")) else { return };
     let browser = Browser::open(&setup);
     browser.go(&format!("{}/web/example/", address(&setup, &model)));
-    browser.wait("the model", MINUTES, "return document.querySelector('#status').textContent.startsWith('Ready')");
+    browser.wait("the model", MINUTES, "return document.querySelector('#status')?.textContent.startsWith('Ready') ?? false");
     browser.run("document.querySelector('form button').click()");
     let begun = "return document.querySelector('#answer').textContent.length > 40";
     browser.wait("the answer", MINUTES, begun);

@@ -49,19 +49,30 @@ fn the_page_loads_the_model_and_answers_like_the_native_program() {
     browser.go(&format!("{address}/?temperature=0"));
     browser.wait("the load button", MINUTES, "return !!document.querySelector('[data-testid=load-button]')");
     browser.run("document.querySelector('[data-testid=load-button]').click()");
-    browser.wait("the progress bar", MINUTES, "return !!document.querySelector('[data-testid=progress]') || document.body.dataset.state == 'ready'");
+    browser.wait(
+        "the progress bar",
+        MINUTES,
+        "return !!document.querySelector('[data-testid=progress]') || document.body.dataset.state == 'ready'",
+    );
     browser.wait("the model", MINUTES, "return document.body.dataset.state == 'ready'");
     browser.run(
         "const box = document.querySelector('[data-testid=composer]');
          Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, 'What is gravity?');
          box.dispatchEvent(new Event('input', { bubbles: true }));",
     );
-    browser.wait("the send button", MINUTES, "const send = document.querySelector('[data-testid=send]'); return send && !send.disabled");
+    browser.wait(
+        "the send button",
+        MINUTES,
+        "const send = document.querySelector('[data-testid=send]'); return send && !send.disabled",
+    );
     browser.run("document.querySelector('[data-testid=send]').click()");
 
     let golden = golden_text();
     let wanted = golden.len().max(native.as_ref().map_or(0, String::len));
-    let enough = format!("const text = document.querySelector('[data-testid=message-text]')?.innerText ?? ''; return text.length > {}", wanted + 8);
+    let enough = format!(
+        "const text = document.querySelector('[data-testid=message-text]')?.innerText ?? ''; return text.length > {}",
+        wanted + 8
+    );
     browser.wait("the answer", MINUTES, &enough);
     let shot = browser.screenshot("answering.png");
     eprintln!("screenshot: {}", shot.display());

@@ -99,6 +99,16 @@ fn every_kernel_is_valid() {
     }
 }
 
+/// Chromium zeroes a variable without an initializer once and not in every turn of a loop, so that all have one.
+#[test]
+fn every_variable_is_initialized() {
+    for shader in all() {
+        let bare =
+            shader.wgsl.lines().find(|line| line.starts_with(' ') && line.trim_start().starts_with("var ") && !line.contains('='));
+        assert_eq!(bare, None, "{}", shader.name);
+    }
+}
+
 #[test]
 fn every_kernel_fits_tier_c() {
     for shader in all() {

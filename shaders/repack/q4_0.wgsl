@@ -19,7 +19,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   if (4u * at.x >= chunk.rows) {
     return;
   }
-  var units: array<vec4<u32>, 4>;
+  var units = array<vec4<u32>, 4>();
   var heads = vec4<u32>(0u);
   for (var r = 0u; r < 4u; r++) {
     let row = 4u * at.x + r;

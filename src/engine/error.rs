@@ -34,7 +34,9 @@ pub enum Error {
     EmptyPrompt,
     #[error("token id {id} is not in the vocabulary of {vocab}")]
     BadToken { id: u32, vocab: u32 },
-    #[error("the prompt is {prompt} tokens long and the context has room for {context}, of which one must be left for the answer; shorten it or load the model with a larger context")]
+    #[error(
+        "the prompt is {prompt} tokens long and the context has room for {context}, of which one must be left for the answer; shorten it or load the model with a larger context"
+    )]
     ContextExceeded { prompt: usize, context: u32 },
     #[error("a context of {wanted} tokens is more than the {trained} that this model was trained for; choose at most that")]
     ContextTooLarge { wanted: u32, trained: u32 },
@@ -105,7 +107,9 @@ impl Error {
             Error::Config(_) | Error::Upload(_) | Error::Vocabulary { .. } => "UnsupportedModelError",
             Error::Tokenizer(_) => "TokenizerError",
             Error::Template(_) => "ChatTemplateError",
-            Error::Sampling(_) | Error::EmptyPrompt | Error::BadToken { .. } | Error::ContextTooLarge { .. } => "InvalidRequestError",
+            Error::Sampling(_) | Error::EmptyPrompt | Error::BadToken { .. } | Error::ContextTooLarge { .. } => {
+                "InvalidRequestError"
+            }
             Error::ContextExceeded { .. } => "ContextWindowSizeExceededError",
             Error::Aborted => "AbortError",
         }

@@ -136,9 +136,11 @@ pub(super) async fn choose(instance: &wgpu::Instance, choice: &AdapterChoice, we
         None => 0,
         Some(wanted) => {
             let lower = wanted.to_lowercase();
-            all.iter().position(|found| found.info.name.to_lowercase().contains(&lower)).ok_or_else(|| GpuError::UnknownAdapter {
-                wanted: wanted.clone(),
-                available: all.iter().map(|found| found.info.name.as_str()).collect::<Vec<_>>().join(", "),
+            all.iter().position(|found| found.info.name.to_lowercase().contains(&lower)).ok_or_else(|| {
+                GpuError::UnknownAdapter {
+                    wanted: wanted.clone(),
+                    available: all.iter().map(|found| found.info.name.as_str()).collect::<Vec<_>>().join(", "),
+                }
             })?
         }
     };

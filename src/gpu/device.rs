@@ -75,10 +75,13 @@ impl Gpu {
         let failure = Arc::new(Mutex::new(None));
         let on_error = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            record(&on_error, match error {
-                wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { in_use: 0 },
-                other => GpuError::Rejected { reason: other.to_string() },
-            });
+            record(
+                &on_error,
+                match error {
+                    wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { in_use: 0 },
+                    other => GpuError::Rejected { reason: other.to_string() },
+                },
+            );
         }));
         let on_lost = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
@@ -164,7 +167,8 @@ impl Gpu {
         if size > limit {
             return Err(GpuError::TooLarge { what: label.into(), bytes: size, limit });
         }
-        let raw = self.0.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false });
+        let raw =
+            self.0.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false });
         Ok(Buffer::new(raw, self.0.memory.clone()))
     }
 
@@ -245,9 +249,11 @@ impl Gpu {
             Some(index) => wgpu::PollType::Wait { submission_index: Some(index), timeout: None },
             None => wgpu::PollType::Poll,
         };
-        self.0.device.poll(poll).map(drop).map_err(|error| {
-            self.check().err().unwrap_or(GpuError::DeviceLost { reason: error.to_string() })
-        })
+        self.0
+            .device
+            .poll(poll)
+            .map(drop)
+            .map_err(|error| self.check().err().unwrap_or(GpuError::DeviceLost { reason: error.to_string() }))
     }
 
     /// Waits until everything submitted so far is done.

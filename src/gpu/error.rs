@@ -49,7 +49,9 @@ pub enum GpuError {
         limit: u64,
     },
     /// Device memory ran out.
-    #[error("the GPU is out of memory ({in_use} bytes were in use): a smaller model, a smaller context or closing other programs helps")]
+    #[error(
+        "the GPU is out of memory ({in_use} bytes were in use): a smaller model, a smaller context or closing other programs helps"
+    )]
     OutOfMemory {
         /// Bytes that Kinglet had allocated.
         in_use: u64,

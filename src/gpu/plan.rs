@@ -107,7 +107,13 @@ impl Plan {
     pub fn push(&mut self, gpu: &Gpu, dispatch: &Dispatch, bindings: &[Binding]) {
         let pipeline = gpu.pipeline(&dispatch.shader);
         let bind_group = gpu.bind_group(&pipeline, bindings);
-        self.steps.push(Step { pipeline, bind_group, grid: dispatch.grid, traffic: dispatch.traffic, _bindings: bindings.to_vec() });
+        self.steps.push(Step {
+            pipeline,
+            bind_group,
+            grid: dispatch.grid,
+            traffic: dispatch.traffic,
+            _bindings: bindings.to_vec(),
+        });
     }
 
     /// Number of dispatches.

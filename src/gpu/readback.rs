@@ -1,10 +1,10 @@
 //! Getting results back: a ring of small mapped buffers for token ids, and a plain download for everything else.
 
+use super::GpuError;
 use super::buffer::Buffer;
 use super::device::Gpu;
 use super::plan::{Plan, Span, encode_all};
 use super::wait::{Signal, signal};
-use super::GpuError;
 use std::ops::Range;
 
 type Mapped = Signal<Result<(), wgpu::BufferAsyncError>>;

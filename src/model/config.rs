@@ -153,7 +153,9 @@ impl ModelConfig {
         let head_dim = match keys.size("attention.key_length", 1 << 10)? {
             Some(dim) => dim,
             None if embedding.is_multiple_of(heads) => embedding / heads,
-            None => return Err(keys.bad("attention.head_count", heads, format!("which does not divide the embedding of {embedding}"))),
+            None => {
+                return Err(keys.bad("attention.head_count", heads, format!("which does not divide the embedding of {embedding}")));
+            }
         };
         if !head_dim.is_multiple_of(8) || head_dim > 256 {
             return Err(keys.bad("attention.key_length", head_dim, "and Kinglet runs multiples of 8 up to 256"));
@@ -163,9 +165,10 @@ impl ModelConfig {
         {
             return Err(keys.bad("attention.value_length", value_dim, format!("and Kinglet needs the key length, {head_dim}")));
         }
-        let token_embedding = tensors.iter().find(|tensor| tensor.name == "token_embd.weight").ok_or_else(|| {
-            ConfigError::MissingTensor { tensor: "token_embd.weight".into(), architecture: architecture.into() }
-        })?;
+        let token_embedding = tensors
+            .iter()
+            .find(|tensor| tensor.name == "token_embd.weight")
+            .ok_or_else(|| ConfigError::MissingTensor { tensor: "token_embd.weight".into(), architecture: architecture.into() })?;
         let vocab = u32::try_from(token_embedding.rows()).ok().filter(|rows| (1..=1 << 22).contains(rows)).ok_or_else(|| {
             ConfigError::WrongShape {
                 tensor: token_embedding.name.clone(),
@@ -193,7 +196,12 @@ impl ModelConfig {
             head_dim,
             context,
             rms_epsilon: epsilon as f32,
-            rope: Rope { dims, layout, base: keys.positive("rope.freq_base")?.unwrap_or(10_000.0), scaling: scaling(&keys, context)? },
+            rope: Rope {
+                dims,
+                layout,
+                base: keys.positive("rope.freq_base")?.unwrap_or(10_000.0),
+                scaling: scaling(&keys, context)?,
+            },
         })
     }
 }

@@ -149,7 +149,14 @@ impl Model {
         let span = self.begin_span(ids, position);
         // One token alone is quicker as a decode step.
         let blocks = if ids.len() == 1 { &self.decode } else { &self.prefill };
-        Self::draw_after(&mut self.ring, &self.gpu, &self.space.step, &[blocks, &self.head, &self.penalize, &self.draw], self.penalized, span)
+        Self::draw_after(
+            &mut self.ring,
+            &self.gpu,
+            &self.space.step,
+            &[blocks, &self.head, &self.penalize, &self.draw],
+            self.penalized,
+            span,
+        )
     }
 
     /// Runs the token drawn last, at `position`, and draws the next. Nothing of it passes through the CPU.

@@ -59,13 +59,7 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    pub(super) fn new(
-        gpu: &Gpu,
-        config: &ModelConfig,
-        weights: &Weights,
-        context: u32,
-        kv_type: KvType,
-    ) -> Result<Self, GpuError> {
+    pub(super) fn new(gpu: &Gpu, config: &ModelConfig, weights: &Weights, context: u32, kv_type: KvType) -> Result<Self, GpuError> {
         let rows = |label: &str, width: u32| gpu.buffer(label, 4 * u64::from(CHUNK) * u64::from(width));
         let q_width = config.heads * config.head_dim;
         let kv_width = config.kv_heads * config.head_dim;
@@ -247,7 +241,6 @@ impl Planner<'_> {
             plan.push(self.gpu, &dispatch, &bindings);
         }
     }
-
 }
 
 fn attention(config: &ModelConfig, context: u32, kv_type: KvType) -> Attention {

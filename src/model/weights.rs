@@ -156,8 +156,7 @@ impl<'a> WeightLoader<'a> {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
             layers.push(LayerWeights {
                 attn_norm: self.vector(&name("attn_norm"), embedding)?,
-                qkv: self
-                    .matrix(&[(name("attn_q"), q_rows), (name("attn_k"), kv_rows), (name("attn_v"), kv_rows)], embedding)?,
+                qkv: self.matrix(&[(name("attn_q"), q_rows), (name("attn_k"), kv_rows), (name("attn_v"), kv_rows)], embedding)?,
                 attn_output: self.matrix(&[(name("attn_output"), embedding)], q_rows)?.remove(0),
                 ffn_norm: self.vector(&name("ffn_norm"), embedding)?,
                 gate_up: self
@@ -233,10 +232,9 @@ impl<'a> WeightLoader<'a> {
         let known: std::collections::HashSet<&str> = self.placed.iter().map(|(tensor, _)| tensor.name.as_str()).collect();
         match self.tensors.iter().find(|tensor| !known.contains(tensor.name.as_str())) {
             None => Ok(()),
-            Some(tensor) => Err(ConfigError::UnknownTensor {
-                tensor: tensor.name.clone(),
-                architecture: self.config.architecture.clone(),
-            }),
+            Some(tensor) => {
+                Err(ConfigError::UnknownTensor { tensor: tensor.name.clone(), architecture: self.config.architecture.clone() })
+            }
         }
     }
 }

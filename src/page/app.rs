@@ -14,9 +14,15 @@ use super::state::{Phase, State};
 pub fn Page() -> impl IntoView {
     let state = State::new();
     provide_context(state);
-    if let Some(temperature) = parameter("temperature").and_then(|text| text.parse::<f32>().ok()) {
-        state.settings.update(|settings| settings.temperature = temperature.clamp(0.0, 2.0));
-    }
+    // What the address says holds for this visit and is not kept.
+    state.settings.update(|settings| {
+        if let Some(temperature) = parameter("temperature").and_then(|text| text.parse::<f32>().ok()) {
+            settings.temperature = temperature.clamp(0.0, 2.0);
+        }
+        if let Some(most) = parameter("max_tokens").and_then(|text| text.parse::<u32>().ok()) {
+            settings.max_tokens = most.max(1);
+        }
+    });
     Effect::new(move |_| {
         let name = state.phase.get().name();
         if let Some(body) = document().body() {

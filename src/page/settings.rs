@@ -31,7 +31,7 @@ impl Default for Settings {
             top_p: 0.95,
             top_k: 40,
             min_p: 0.05,
-            repetition_penalty: 1.05,
+            repetition_penalty: 1.0,
             max_tokens: 1024,
             seed: None,
         }

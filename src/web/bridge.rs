@@ -159,7 +159,8 @@ fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s
         notices.push(format!("The context is {used} tokens of the {trained} that the model was trained with, to save memory."));
     }
     EngineInfo {
-        model: if config.name.is_empty() { file_name.to_owned() } else { config.name.clone() },
+        // The file's name says more than `general.name`, which converters fill as they like.
+        model: if file_name.is_empty() { config.name.clone() } else { file_name.trim_end_matches(".gguf").to_owned() },
         architecture: config.architecture.clone(),
         context: engine.context(),
         vocab_size: config.vocab,

@@ -53,8 +53,9 @@ impl Matrix {
         let limits = gpu.limits();
         let alignment = u64::from(limits.offset_alignment.max(256));
         let quad = format.planes(4, columns);
-        let room = limits.binding_bytes.min(limits.buffer_bytes.saturating_sub(alignment) * quad.quants / (quad.quants + quad.scales));
-        let most = u32::try_from(room / quad.quants * 4).unwrap_or(u32::MAX & !3).min(rows.next_multiple_of(4));
+        let room =
+            limits.binding_bytes.min(limits.buffer_bytes.saturating_sub(alignment) / (quad.quants + quad.scales) * quad.quants);
+        let most = u32::try_from(room / quad.quants * 4).unwrap_or(u32::MAX).min(rows.next_multiple_of(4));
         if most == 0 {
             return Err(GpuError::TooLarge { what: label.into(), bytes: quad.quants, limit: limits.binding_bytes });
         }

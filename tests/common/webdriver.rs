@@ -68,7 +68,8 @@ impl Browser {
         let mut options = config["goog:chromeOptions"].clone();
         options["binary"] = setup.chromium.to_string_lossy().into();
         options["args"].as_array_mut().unwrap().push("--window-size=1200,900".into());
-        let capabilities = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options, "timeouts": { "script": 60000 } } } });
+        let capabilities =
+            json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options, "timeouts": { "script": 60000 } } } });
         let reply = post(&browser.session, &capabilities);
         let id = reply["sessionId"].as_str().expect("a session").to_owned();
         browser.session = format!("{}/{id}", browser.session);
