@@ -166,7 +166,7 @@ fn answer(mut stream: TcpStream, folders: &[(&'static str, PathBuf)]) -> Option<
     let path = line.split(' ').nth(1)?.split(['?', '#']).next()?;
     let file = folders.iter().find_map(|(prefix, folder)| {
         let rest = path.strip_prefix(prefix)?;
-        let file = folder.join(if rest.is_empty() || rest.ends_with('/') { "index.html" } else { rest });
+        let file = if rest.is_empty() || rest.ends_with('/') { folder.join(rest).join("index.html") } else { folder.join(rest) };
         file.is_file().then_some(file)
     });
     let Some(file) = file else {
@@ -177,6 +177,7 @@ fn answer(mut stream: TcpStream, folders: &[(&'static str, PathBuf)]) -> Option<
         Some("js" | "mjs") => "text/javascript",
         Some("css") => "text/css",
         Some("svg") => "image/svg+xml",
+        Some("json") => "application/json",
         Some("wasm") => "application/wasm",
         _ => "application/octet-stream",
     };
