@@ -2,6 +2,7 @@
 // and SPLIT positions, reads their keys and values once for all PACK query heads that share them, and leaves for each head its
 // largest score, the sum of its weights and the weighted sum of values. attention_merge.wgsl puts the stretches together.
 // More query heads than fit a workgroup are spread over BLOCKS workgroups.
+// DIRECT: the context has one stretch only, and what is left is the result itself, [head][HEAD_DIM].
 //
 // Keys: GROUP invocations share a row and each takes 4 rows of the stretch, GROUPS apart. Values: QUADS invocations share a row.
 // Rows after the last position are read as if they were the last one and weigh nothing.
@@ -117,8 +118,19 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
       let part = i % (QUADS + 1u);
       if (h < heads) {
         var sum = vec4<f32>(0.0);
+        var total = 0.0;
         for (var s = 0u; s < SLOTS; s++) {
-          sum += slot_sums[((h - round) * SLOTS + s) * (QUADS + 1u) + part];
+          let at = ((h - round) * SLOTS + s) * (QUADS + 1u);
+          sum += slot_sums[at + part];
+          if (DIRECT) {
+            total += slot_sums[at + QUADS].x;
+          }
+        }
+        if (DIRECT) {
+          if (part < QUADS) {
+            partials[(first_head + h) * QUADS + part] = sum / total;
+          }
+          continue;
         }
         if (part == QUADS) {
           sum.y = largest[h];

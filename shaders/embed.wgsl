@@ -12,11 +12,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   if (unit >= UNITS || id < FIRST_ROW || id >= FIRST_ROW + ROWS) {
     return;
   }
-  let row = id - FIRST_ROW;
-  let at = (row / 4u) * UNITS + unit;
-  let w = unit_quants(at);
-  let scales = block_scales(at / UNITS_PER_BLOCK);
-  let r = row % 4u;
-  y[token * Y_STRIDE + 2u * unit] = SCALE * (scales.scale[r] * transpose(w.lo)[r] + scales.offset[r]);
-  y[token * Y_STRIDE + 2u * unit + 1u] = SCALE * (scales.scale[r] * transpose(w.hi)[r] + scales.offset[r]);
+  let values = row_unit(id - FIRST_ROW, unit);
+  y[token * Y_STRIDE + 2u * unit] = values[0];
+  y[token * Y_STRIDE + 2u * unit + 1u] = values[1];
 }

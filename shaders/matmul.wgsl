@@ -1,20 +1,20 @@
-// Y = X W^T for the step's rows: X is (rows, K), W is (ROWS, K), Y is (rows, ROWS), all in f32.
-// A workgroup of 64 makes a tile of 64 weight rows by 32 token rows, 32 columns of K at a time; each weight is dequantized once a tile.
-// Invocation (i, j) of 8 x 8 owns the quads i and i + 8 and the token rows 4 j to 4 j + 3.
-// ACCUMULATE adds to Y instead of replacing it: the residual stream.
+// X W^T for the step's rows: X is (rows, K), W is (ROWS, K). What becomes of the products is up to the finish fragment.
+// A workgroup makes a tile of 64 weight rows by TILE_TOKENS token rows, 32 columns of K at a time; each weight is dequantized once a tile.
+// Invocation (i, j) owns the quads 2 i and 2 i + 1 and OWN token rows: four from 4 j on and, for OWN = 8, as many in the tile's second half.
 
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> step: Step;
 
 const TILE_QUADS: u32 = 16u;
-const TILE_TOKENS: u32 = 32u;
 const TILE_K: u32 = 32u;
 const TILE_UNITS: u32 = TILE_K / 8u;
+// Groups of four token rows: in the tile, and from one group of an invocation to its next.
+const TILE_FOURS: u32 = TILE_TOKENS / 4u;
+const LANES: u32 = TILE_TOKENS / OWN;
+const WORKGROUP: u32 = TILE_QUADS / 2u * LANES;
 
-// [k][quad], one weight of 4 rows each, and [k][token / 4], one input of 4 token rows each.
+// [k][quad], even quads before odd ones, one weight of 4 rows each; and [k][token / 4], one input of 4 token rows each.
 var<workgroup> w_tile: array<vec4<f32>, TILE_K * TILE_QUADS>;
-var<workgroup> x_tile: array<vec4<f32>, TILE_K * TILE_TOKENS / 4u>;
+var<workgroup> x_tile: array<vec4<f32>, TILE_K * TILE_FOURS>;
 
 fn load_x(token: u32, k4: u32) -> vec4<f32> {
   if (token < step.rows && k4 < K / 4u) {
@@ -23,70 +23,74 @@ fn load_x(token: u32, k4: u32) -> vec4<f32> {
   return vec4<f32>(0.0);
 }
 
-@compute @workgroup_size(64)
-fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
-  let first_quad = workgroup.x * TILE_QUADS;
-  let first_token = workgroup.y * TILE_TOKENS;
-  let i = index % 8u;
-  let j = index / 8u;
-  // Loading: each invocation brings one unit of one quad, and 4 columns of 4 token rows.
-  let load_quad = index % TILE_QUADS;
-  let load_unit = index / TILE_QUADS;
-  let load_tokens = first_token + 4u * i;
-
-  var sums = array<vec4<f32>, 8>();
-  for (var k = 0u; k < K; k += TILE_K) {
-    let unit = k / 8u + load_unit;
+fn load_tiles(index: u32, first_quad: u32, first_token: u32, k: u32) {
+  for (var at = index; at < TILE_QUADS * TILE_UNITS; at += WORKGROUP) {
+    let quad = at % TILE_QUADS;
+    let unit = at / TILE_QUADS;
     var lo = mat4x4<f32>();
     var hi = mat4x4<f32>();
-    if (first_quad + load_quad < QUADS && unit < UNITS) {
-      let at = (first_quad + load_quad) * UNITS + unit;
-      let w = unit_quants(at);
-      let scales = block_scales(at / UNITS_PER_BLOCK);
+    if (first_quad + quad < QUADS && k / 8u + unit < UNITS) {
+      let source = (first_quad + quad) * UNITS + k / 8u + unit;
+      let w = unit_quants(source);
+      let scales = block_scales(source / UNITS_PER_BLOCK);
       for (var c = 0u; c < 4u; c++) {
         lo[c] = scales.scale * w.lo[c] + scales.offset;
         hi[c] = scales.scale * w.hi[c] + scales.offset;
       }
     }
+    let slot = (quad % 2u) * (TILE_QUADS / 2u) + quad / 2u;
     for (var c = 0u; c < 4u; c++) {
-      w_tile[(8u * load_unit + c) * TILE_QUADS + load_quad] = lo[c];
-      w_tile[(8u * load_unit + 4u + c) * TILE_QUADS + load_quad] = hi[c];
+      w_tile[(8u * unit + c) * TILE_QUADS + slot] = lo[c];
+      w_tile[(8u * unit + 4u + c) * TILE_QUADS + slot] = hi[c];
     }
-    let k4 = k / 4u + j;
-    let columns = transpose(mat4x4<f32>(
-      load_x(load_tokens, k4), load_x(load_tokens + 1u, k4), load_x(load_tokens + 2u, k4), load_x(load_tokens + 3u, k4),
-    ));
+  }
+  for (var at = index; at < TILE_FOURS * TILE_K / 4u; at += WORKGROUP) {
+    let four = at % TILE_FOURS;
+    let token = first_token + 4u * four;
+    let k4 = k / 4u + at / TILE_FOURS;
+    let columns = transpose(mat4x4<f32>(load_x(token, k4), load_x(token + 1u, k4), load_x(token + 2u, k4), load_x(token + 3u, k4)));
     for (var c = 0u; c < 4u; c++) {
-      x_tile[(4u * j + c) * (TILE_TOKENS / 4u) + i] = columns[c];
+      x_tile[(4u * (at / TILE_FOURS) + c) * TILE_FOURS + four] = columns[c];
     }
+  }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+  let first_quad = workgroup.x * TILE_QUADS;
+  let first_token = workgroup.y * TILE_TOKENS;
+  let i = index % (TILE_QUADS / 2u);
+  let j = index / (TILE_QUADS / 2u);
+
+  var sums_a = array<vec4<f32>, OWN>();
+  var sums_b = array<vec4<f32>, OWN>();
+  for (var k = 0u; k < K; k += TILE_K) {
+    load_tiles(index, first_quad, first_token, k);
     workgroupBarrier();
     for (var c = 0u; c < TILE_K; c++) {
-      let w0 = w_tile[c * TILE_QUADS + i];
-      let w1 = w_tile[c * TILE_QUADS + i + 8u];
-      let inputs = x_tile[c * (TILE_TOKENS / 4u) + j];
-      sums[0] += w0 * inputs.x;
-      sums[1] += w0 * inputs.y;
-      sums[2] += w0 * inputs.z;
-      sums[3] += w0 * inputs.w;
-      sums[4] += w1 * inputs.x;
-      sums[5] += w1 * inputs.y;
-      sums[6] += w1 * inputs.z;
-      sums[7] += w1 * inputs.w;
+      let a = w_tile[c * TILE_QUADS + i];
+      let b = w_tile[c * TILE_QUADS + TILE_QUADS / 2u + i];
+      for (var four = 0u; four < OWN / 4u; four++) {
+        let inputs = x_tile[c * TILE_FOURS + j + four * LANES];
+        sums_a[4u * four] += a * inputs.x;
+        sums_a[4u * four + 1u] += a * inputs.y;
+        sums_a[4u * four + 2u] += a * inputs.z;
+        sums_a[4u * four + 3u] += a * inputs.w;
+        sums_b[4u * four] += b * inputs.x;
+        sums_b[4u * four + 1u] += b * inputs.y;
+        sums_b[4u * four + 2u] += b * inputs.z;
+        sums_b[4u * four + 3u] += b * inputs.w;
+      }
     }
     workgroupBarrier();
   }
-  for (var t = 0u; t < 4u; t++) {
-    let token = first_token + 4u * j + t;
-    for (var q = 0u; q < 2u; q++) {
-      let quad = first_quad + i + 8u * q;
-      if (token < step.rows && quad < QUADS) {
-        let at = token * Y_STRIDE + Y_FIRST + quad;
-        if (ACCUMULATE) {
-          y[at] += sums[4u * q + t];
-        } else {
-          y[at] = sums[4u * q + t];
-        }
-      }
+  if (first_quad + 2u * i >= QUADS) {
+    return;
+  }
+  for (var t = 0u; t < OWN; t++) {
+    let token = first_token + 4u * (j + (t / 4u) * LANES) + t % 4u;
+    if (token < step.rows) {
+      _ = finish(token, first_quad / 2u + i, sums_a[t], sums_b[t]);
     }
   }
 }

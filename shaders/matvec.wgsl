@@ -1,49 +1,75 @@
-// y = W x for COLUMNS vectors at once: (ROWS, K) times (K, COLUMNS), both vectors' sets stored one vector after the other.
-// GROUP invocations share a quad of rows and split its blocks among them; a block's weights stay unscaled until its sum is complete.
-// ACCUMULATE adds to y instead of replacing it: the residual stream.
+// W x for COLUMNS vectors at once: (ROWS, K) times (K, COLUMNS). What becomes of the products is up to the finish fragment.
+// GROUP invocations share two quads of rows, so that every x is read for 8 rows, and split their blocks among them; a block's weights
+// stay unscaled until its sum is complete.
+//
+// NORM_PARTIALS > 0: x is a row of the residual stream times the weight of an RMSNorm (Zhang and Sennrich 2019), and behind it lie that many
+// sums of the row's squares. The norm's factor is common to the row, so it may wait until after the product.
 
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+
+const PAIRS: u32 = (QUADS + 1u) / 2u;
+
+fn norm_factor(column: u32, index: u32, subgroup: u32) -> f32 {
+  var squares = vec4<f32>(0.0);
+  for (var i = index % GROUP; i < NORM_PARTIALS; i += GROUP) {
+    squares += x[column * X_STRIDE + K / 4u + i];
+  }
+  return inverseSqrt(dot(group_sum4(squares, index, subgroup), vec4<f32>(1.0)) / f32(K) + NORM_EPSILON);
+}
 
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
   let lane = index % GROUP;
-  let quad = (workgroup.y * workgroups.x + workgroup.x) * (WORKGROUP / GROUP) + index / GROUP;
-  var sums = array<vec4<f32>, COLUMNS>();
-  if (quad < QUADS) {
+  let group = workgroup.y * workgroups.x + workgroup.x;
+  let pair = group * (WORKGROUP / GROUP) + index / GROUP;
+  var sums_a = array<vec4<f32>, COLUMNS>();
+  var sums_b = array<vec4<f32>, COLUMNS>();
+  if (pair < PAIRS) {
+    let quad_a = 2u * pair;
+    // An odd last quad is its own partner.
+    let quad_b = min(quad_a + 1u, QUADS - 1u);
     for (var block = lane; block < BLOCKS; block += GROUP) {
       // Chromium zeroes a variable without an initializer once, not in every turn of the loop.
-      var products = array<vec4<f32>, COLUMNS>();
+      var products_a = array<vec4<f32>, COLUMNS>();
+      var products_b = array<vec4<f32>, COLUMNS>();
       var inputs = array<vec4<f32>, COLUMNS>();
       for (var i = 0u; i < UNITS_PER_BLOCK; i++) {
         let unit = block * UNITS_PER_BLOCK + i;
-        let w = unit_quants(quad * (BLOCKS * UNITS_PER_BLOCK) + unit);
+        let a = unit_quants(quad_a * (BLOCKS * UNITS_PER_BLOCK) + unit);
+        let b = unit_quants(quad_b * (BLOCKS * UNITS_PER_BLOCK) + unit);
         for (var column = 0u; column < COLUMNS; column++) {
           let x_lo = x[column * X_STRIDE + 2u * unit];
           let x_hi = x[column * X_STRIDE + 2u * unit + 1u];
-          products[column] += w.lo * x_lo + w.hi * x_hi;
+          products_a[column] += a.lo * x_lo + a.hi * x_hi;
+          products_b[column] += b.lo * x_lo + b.hi * x_hi;
           if (HAS_OFFSET) {
             inputs[column] += x_lo + x_hi;
           }
         }
       }
-      let scales = block_scales(quad * BLOCKS + block);
+      let scales_a = block_scales(quad_a * BLOCKS + block);
+      let scales_b = block_scales(quad_b * BLOCKS + block);
       for (var column = 0u; column < COLUMNS; column++) {
-        sums[column] += scales.scale * products[column];
+        sums_a[column] += scales_a.scale * products_a[column];
+        sums_b[column] += scales_b.scale * products_b[column];
         if (HAS_OFFSET) {
-          sums[column] += scales.offset * dot(inputs[column], vec4<f32>(1.0));
+          let input = dot(inputs[column], vec4<f32>(1.0));
+          sums_a[column] += scales_a.offset * input;
+          sums_b[column] += scales_b.offset * input;
         }
       }
     }
   }
   for (var column = 0u; column < COLUMNS; column++) {
-    let total = group_sum4(sums[column], index, subgroup);
-    if (lane == 0u && quad < QUADS) {
-      let at = column * Y_STRIDE + Y_FIRST + quad;
-      if (ACCUMULATE) {
-        y[at] += total;
-      } else {
-        y[at] = total;
-      }
+    var factor = 1.0;
+    if (NORM_PARTIALS > 0u) {
+      factor = norm_factor(column, index, subgroup);
     }
+    let a = factor * group_sum4(sums_a[column], index, subgroup);
+    let b = factor * group_sum4(sums_b[column], index, subgroup);
+    var carried = vec4<u32>(0u);
+    if (lane == 0u && pair < PAIRS) {
+      carried = finish(column, pair, a, b);
+    }
+    close(column, carried, index, group);
   }
 }

@@ -1,4 +1,4 @@
-// Second half of sampling, one workgroup: draws a token and moves the step on by one.
+// Sampling, one workgroup: draws a token from the logits and what finish/logits.wgsl left of them, and moves the step on by one.
 // Temperature 0 takes the most probable token, the lowest id of equals. Otherwise, in this order: temperature, top-k, top-p, min-p, one draw.
 // Each of the three keeps a beginning of the tokens ordered by falling logit and, among equals, rising id; what is left is the shortest.
 //
@@ -7,18 +7,18 @@
 //
 // Where few tokens can be left, they are gathered and ranked among themselves. Otherwise the limits are found by radix selection over the
 // whole vocabulary, without sorting it. Both ways give the same token.
+//
+// Then the next step is prepared, by a fragment of shaders/next.
 
-@group(0) @binding(0) var<storage, read> logits: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read> partials: array<Partial>;
-@group(0) @binding(2) var<storage, read> sampling: Sampling;
-@group(0) @binding(3) var<storage, read_write> step: Step;
-@group(0) @binding(4) var<storage, read_write> ids: array<u32>;
-@group(0) @binding(5) var<storage, read_write> history: History;
+@group(0) @binding(2) var<storage, read_write> sequence: Sequence;
+@group(0) @binding(3) var<storage, read> logits: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> partials: array<Partial>;
 
-const WORKGROUP: u32 = 256u;
+// Tokens that are known to be different and large: the best of the partials that each invocation looks at.
+const LEADERS: u32 = min(PARTIALS, WORKGROUP);
 const NOTHING: u32 = 0xffffffffu;
 
-// The partials at first, then the gathered tokens.
+// The leaders at first, then the gathered tokens.
 var<workgroup> few_keys: array<u32, WORKGROUP>;
 var<workgroup> few_ids: array<u32, WORKGROUP>;
 var<workgroup> few_masses: array<u32, WORKGROUP>;
@@ -35,6 +35,8 @@ var<workgroup> peak: u32;
 var<workgroup> bound: u32;
 var<workgroup> shared_word: u32;
 var<workgroup> chosen: u32;
+// The sampling parameters, the same for all invocations as far as a compiler can see.
+var<workgroup> drawn_by: Sampling;
 
 // The greatest logit, halved, and 2^31 / Z.
 var<private> half_peak: f32;
@@ -51,22 +53,22 @@ fn ahead(key: u32, id: u32, other_key: u32, other_id: u32) -> bool {
 }
 
 fn mass(key: u32) -> u32 {
-  return u32(relative_weight(half_logit(key) - half_peak, sampling.temperature) * mass_scale + 0.5);
+  return u32(relative_weight(half_logit(key) - half_peak, sequence.sampling.temperature) * mass_scale + 0.5);
 }
 
 fn within_min_p(key: u32) -> bool {
-  return half_logit(key) - half_peak >= sampling.min_p_reach;
+  return half_logit(key) - half_peak >= sequence.sampling.min_p_reach;
 }
 
 // The least mass that top-p asks of a total.
 fn top_p_mass(total: u32) -> u32 {
-  let rest = total * sampling.top_p;
-  return max(multiply_high(total, sampling.top_p) + select(0u, 1u, rest > 0u), 1u);
+  let rest = total * sequence.sampling.top_p;
+  return max(multiply_high(total, sequence.sampling.top_p) + select(0u, 1u, rest > 0u), 1u);
 }
 
 // Below `total`, each as often as the others to within 2^-32.
 fn random_below(total: u32) -> u32 {
-  let random = philox(vec4<u32>(step.drawn, 0u, 0u, 0u), vec2<u32>(sampling.seed_low, sampling.seed_high));
+  let random = philox(vec4<u32>(sequence.step.drawn, 0u, 0u, 0u), vec2<u32>(sequence.sampling.seed_low, sequence.sampling.seed_high));
   return multiply_high(random.x, total);
 }
 
@@ -116,7 +118,7 @@ fn find_bin(index: u32, target_unit: u32) -> vec3<u32> {
 
 // The shortest beginning of the tokens within `cut` that has top_k tokens or, BY_MASS, top_p of their mass.
 // Seven rounds at most: each fixes 8 more bits of the last token's key, then of its id, until all that agree with them are kept.
-fn select_beginning(index: u32, cut: Cut, by_mass: bool) -> Cut {
+fn select_beginning(index: u32, sampling: Sampling, cut: Cut, by_mass: bool) -> Cut {
   var key = 0u;
   var key_known = 0u;
   var id = 0u;
@@ -240,7 +242,7 @@ fn gather(index: u32, least: u32) -> u32 {
     for (var c = 0u; c < 4u; c++) {
       let key = key_of(bits[c]);
       let id = 4u * quad + c;
-      if (id < VOCAB && key >= least && key > MINUS_INFINITY && (sampling.top_p > 0u || within_min_p(key))) {
+      if (id < VOCAB && key >= least && key > MINUS_INFINITY && (sequence.sampling.top_p > 0u || within_min_p(key))) {
         let place = atomicAdd(&few, 1u);
         if (place < WORKGROUP) {
           few_keys[place] = key;
@@ -254,7 +256,7 @@ fn gather(index: u32, least: u32) -> u32 {
 }
 
 // Draws from the gathered tokens, one an invocation.
-fn draw_from_few(index: u32, count: u32) {
+fn draw_from_few(index: u32, sampling: Sampling, count: u32) {
   let key = few_keys[index];
   let id = few_ids[index];
   let real = index < count;
@@ -300,26 +302,29 @@ fn draw_from_few(index: u32, count: u32) {
   }
 }
 
-// Of PARTIALS different tokens, top_k have at least this key: nothing below it can be among the top_k of all.
+// Of LEADERS different tokens, top_k have at least this key: nothing below it can be among the top_k of all.
 fn find_bound(index: u32, key: u32) {
-  if (index >= PARTIALS) {
+  if (index >= LEADERS) {
     return;
   }
   var rank = 1u;
-  for (var other = 0u; other < PARTIALS; other++) {
+  for (var other = 0u; other < LEADERS; other++) {
     let other_key = few_keys[other];
     rank += select(0u, 1u, other_key > key || (other_key == key && other < index));
   }
-  if (rank == sampling.top_k) {
+  if (rank == sequence.sampling.top_k) {
     bound = key;
   }
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(local_invocation_index) index: u32) {
+// Draws a token, which `chosen` becomes.
+fn draw(index: u32, sampling: Sampling) {
   var mine = Partial(0u, NOTHING, 0.0);
-  if (index < PARTIALS) {
-    mine = partials[index];
+  for (var i = index; i < PARTIALS; i += WORKGROUP) {
+    let other = partials[i];
+    if (ahead(other.key, other.id, mine.key, mine.id)) {
+      mine = other;
+    }
   }
   few_keys[index] = mine.key;
   few_ids[index] = mine.id;
@@ -330,13 +335,14 @@ fn main(@builtin(local_invocation_index) index: u32) {
     bound = 0u;
   }
   workgroupBarrier();
-  let few_by_top_k = sampling.top_k > 0u && sampling.top_k <= PARTIALS;
+  let temperature = sampling.temperature;
+  let few_by_top_k = sampling.top_k > 0u && sampling.top_k <= LEADERS;
   let few_by_min_p = sampling.top_k == 0u && sampling.top_p == 0u && sampling.min_p_reach > -1e30;
-  if (sampling.temperature > 0.0 && few_by_top_k) {
+  if (temperature > 0.0 && few_by_top_k) {
     find_bound(index, mine.key);
     workgroupBarrier();
   }
-  for (var half = PARTIALS / 2u; half > 0u; half >>= 1u) {
+  for (var half = WORKGROUP / 2u; half > 0u; half >>= 1u) {
     if (index < half) {
       let other = index + half;
       if (ahead(few_keys[other], few_ids[other], few_keys[index], few_ids[index])) {
@@ -351,49 +357,82 @@ fn main(@builtin(local_invocation_index) index: u32) {
     chosen = few_ids[0];
   }
   let top = workgroupUniformLoad(&peak);
-
-  if (sampling.temperature > 0.0 && top > MINUS_INFINITY) {
-    half_peak = half_logit(top);
-    var part = 0.0;
-    if (mine.key > MINUS_INFINITY) {
-      part = mine.sum * relative_weight(half_logit(mine.key) - half_peak, sampling.temperature);
-    }
-    float_sums[index] = part;
-    workgroupBarrier();
-    for (var half = PARTIALS / 2u; half > 0u; half >>= 1u) {
-      if (index < half) {
-        float_sums[index] += float_sums[index + half];
-      }
-      workgroupBarrier();
-    }
-    mass_scale = 2147483648.0 / float_sums[0];
-
-    var count = NOTHING;
-    if (few_by_top_k || few_by_min_p) {
-      count = gather(index, bound);
-    }
-    if (count <= WORKGROUP) {
-      draw_from_few(index, count);
-    } else {
-      var cut = Cut(0u, NOTHING);
-      if (sampling.top_k > 0u) {
-        cut = select_beginning(index, cut, false);
-      }
-      if (sampling.top_p > 0u) {
-        cut = select_beginning(index, cut, true);
-      }
-      draw_from_all(index, cut);
-    }
+  if (temperature <= 0.0 || top <= MINUS_INFINITY) {
+    return;
   }
 
+  half_peak = half_logit(top);
+  var part = 0.0;
+  for (var i = index; i < PARTIALS; i += WORKGROUP) {
+    let other = partials[i];
+    if (other.key > MINUS_INFINITY) {
+      part += other.sum * relative_weight(half_logit(other.key) - half_peak, temperature);
+    }
+  }
+  float_sums[index] = part;
+  workgroupBarrier();
+  for (var half = WORKGROUP / 2u; half > 0u; half >>= 1u) {
+    if (index < half) {
+      float_sums[index] += float_sums[index + half];
+    }
+    workgroupBarrier();
+  }
+  mass_scale = 2147483648.0 / float_sums[0];
+
+  var count = NOTHING;
+  if (few_by_top_k || few_by_min_p) {
+    count = gather(index, bound);
+  }
+  if (count <= WORKGROUP) {
+    draw_from_few(index, sampling, count);
+  } else {
+    var cut = Cut(0u, NOTHING);
+    if (sampling.top_k > 0u) {
+      cut = select_beginning(index, sampling, cut, false);
+    }
+    if (sampling.top_p > 0u) {
+      cut = select_beginning(index, sampling, cut, true);
+    }
+    draw_from_all(index, cut);
+  }
+}
+
+// The token joins the history; the one that it replaces there is no longer `seen`, unless it stands elsewhere too.
+fn remember(index: u32, token: u32) {
+  let place = sequence.count % HISTORY;
+  let old = sequence.history[place];
+  if (index == 0u) {
+    atomicStore(&few, u32(sequence.count < HISTORY || old == token));
+  }
+  workgroupBarrier();
+  if (index < HISTORY && index != place && sequence.history[index] == old) {
+    atomicStore(&few, 1u);
+  }
   workgroupBarrier();
   if (index == 0u) {
-    step.token = chosen;
-    step.position += step.rows;
-    step.rows = 1u;
-    step.drawn += 1u;
-    ids[0] = chosen;
-    history.ids[history.count % HISTORY] = chosen;
-    history.count += 1u;
+    if (atomicLoad(&few) == 0u) {
+      sequence.seen[old / 32u] &= ~(1u << (old % 32u));
+    }
+    sequence.seen[token / 32u] |= 1u << (token % 32u);
+    sequence.history[place] = token;
+    sequence.count += 1u;
+  }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(local_invocation_index) index: u32) {
+  if (index == 0u) {
+    drawn_by = sequence.sampling;
+  }
+  draw(index, workgroupUniformLoad(&drawn_by));
+  workgroupBarrier();
+  let token = min(workgroupUniformLoad(&chosen), VOCAB - 1u);
+  hand_over(index, token);
+  remember(index, token);
+  if (index == 0u) {
+    sequence.step.token = token;
+    sequence.step.position += sequence.step.rows;
+    sequence.step.rows = 1u;
+    sequence.step.drawn += 1u;
   }
 }

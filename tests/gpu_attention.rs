@@ -95,6 +95,12 @@ impl Case {
         plan.push(gpu, &self.kernel.merge(gpu.capabilities()), &[&partials, &y, &step].map(Buffer::whole));
         gpu.run(&plan, self.span);
         self.compare(gpu, "decode", &download(gpu, &y));
+        if self.span.position < Attention::SHORT_CONTEXT {
+            let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
+            let bindings = [&q, &k, &v, &y, &step].map(Buffer::whole);
+            let actual = run(gpu, &self.kernel.decode_short(gpu.capabilities()), &bindings, self.span, &y);
+            self.compare(gpu, "decode of a short context", &actual);
+        }
     }
 }
 

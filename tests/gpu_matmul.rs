@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Format, Matmul, Step, matvec_reference};
+use kinglet::kernels::{Finish, Format, Matmul, Step, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -20,7 +20,8 @@ const UNTOUCHED: f32 = 1e30;
 /// Runs `kernel` on `tokens` rows in buffers that hold three rows more.
 fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
     let [rows, k, capacity] = [kernel.rows, kernel.k, tokens + 3].map(|n| n as usize);
-    let [x_stride, y_stride, y_first] = [kernel.x_stride, kernel.y_stride, kernel.y_first].map(|n| n as usize);
+    let Finish::Store { y_stride, y_first, accumulate } = kernel.finish else { panic!("{kernel:?} does not store") };
+    let [x_stride, y_stride, y_first] = [kernel.x_stride, y_stride, y_first].map(|n| n as usize);
     let used = tokens as usize;
     let matrix = Matrix::random(gpu, random, kernel.format, kernel.rows, kernel.k);
     let mut x = vec![UNTOUCHED; capacity * x_stride];
@@ -31,14 +32,14 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
     let packed: Vec<f64> = x.chunks_exact(x_stride).take(used).flat_map(|x| x[..k].iter().map(|&x| f64::from(x))).collect();
     let mut expected = matvec_reference(&matrix.values, &packed, rows, k);
     let sizes = matvec_reference(&absolute(&matrix.values), &absolute(&packed), rows, k);
-    if kernel.accumulate {
+    if accumulate {
         let before = y.chunks_exact(y_stride).take(used).flat_map(|y| &y[y_first..][..rows]);
         expected.iter_mut().zip(before).for_each(|(e, before)| *e += f64::from(*before));
     }
     let x_buffer = gpu.upload("x", &x).unwrap();
     let y_buffer = gpu.upload("y", &y).unwrap();
     let step = gpu.upload("step", &[Step { position: 11, rows: tokens, drawn: 0, token: 0 }]).unwrap();
-    let bindings = [&matrix.quants, &matrix.scales, &x_buffer, &y_buffer, &step].map(|buffer| buffer.whole());
+    let bindings = [&matrix.quants, &matrix.scales, &x_buffer, &step, &y_buffer].map(|buffer| buffer.whole());
     // The grid may be larger than the step: the kernel goes by the step.
     let span = Span { position: 11, rows: capacity as u32 };
     let after = run(gpu, &kernel.dispatch(), &bindings, span, &y_buffer);
@@ -54,7 +55,7 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
 
 fn kernel(format: Format, rows: u32, k: u32) -> Matmul {
     let padded = rows.next_multiple_of(4);
-    Matmul { format, rows, k, x_stride: k, y_stride: padded, y_first: 0, accumulate: false }
+    Matmul { format, rows, k, x_stride: k, finish: Finish::Store { y_stride: padded, y_first: 0, accumulate: false } }
 }
 
 #[test]
@@ -66,19 +67,10 @@ fn odd_shapes_of_every_format() {
                 let blocks = [1, 2, 3, 5, 7, 9][random.below(6) as usize];
                 let plain = kernel(format, rows, blocks * format.block_columns());
                 let y_first = 4 * random.below(3) as u32;
-                let tokens = 1 + random.below(70) as u32;
-                check(
-                    &gpu,
-                    &mut random,
-                    Matmul {
-                        x_stride: plain.k + 4 * (i as u32 % 3),
-                        y_stride: y_first + plain.y_stride + 8,
-                        y_first,
-                        accumulate: i % 2 == 0,
-                        ..plain
-                    },
-                    tokens,
-                );
+                let tokens = 1 + random.below(140) as u32;
+                let y_stride = y_first + rows.next_multiple_of(4) + 8;
+                let finish = Finish::Store { y_stride, y_first, accumulate: i % 2 == 0 };
+                check(&gpu, &mut random, Matmul { x_stride: plain.k + 4 * (i as u32 % 3), finish, ..plain }, tokens);
             }
         }
     }
@@ -88,7 +80,7 @@ fn odd_shapes_of_every_format() {
 fn every_number_of_token_rows() {
     let [gpu, _] = open_both();
     let mut random = Random(5);
-    for tokens in 1..=70 {
+    for tokens in 1..=134 {
         check(&gpu, &mut random, kernel(Format::Q4_0, 13, 96), tokens);
     }
 }

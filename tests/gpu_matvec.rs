@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Format, Matvec, matvec_reference};
+use kinglet::kernels::{Finish, Format, Matvec, Step, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -19,7 +19,8 @@ const UNTOUCHED: f32 = 1e30;
 
 fn check(gpu: &Gpu, random: &mut Random, kernel: Matvec) {
     let [rows, k, vectors] = [kernel.rows, kernel.k, kernel.vectors].map(|n| n as usize);
-    let [x_stride, y_stride, y_first] = [kernel.x_stride, kernel.y_stride, kernel.y_first].map(|n| n as usize);
+    let Finish::Store { y_stride, y_first, accumulate } = kernel.finish else { panic!("{kernel:?} does not store") };
+    let [x_stride, y_stride, y_first] = [kernel.x_stride, y_stride, y_first].map(|n| n as usize);
     let matrix = Matrix::random(gpu, random, kernel.format, kernel.rows, kernel.k);
     let mut x = vec![UNTOUCHED; vectors * x_stride];
     x.chunks_exact_mut(x_stride).for_each(|x| x[..k].copy_from_slice(&random.vector(k)));
@@ -29,13 +30,14 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matvec) {
     let packed: Vec<f64> = x.chunks_exact(x_stride).flat_map(|x| x[..k].iter().map(|&x| f64::from(x))).collect();
     let mut expected = matvec_reference(&matrix.values, &packed, rows, k);
     let sizes = matvec_reference(&absolute(&matrix.values), &absolute(&packed), rows, k);
-    if kernel.accumulate {
+    if accumulate {
         let before = y.chunks_exact(y_stride).flat_map(|y| &y[y_first..][..rows]);
         expected.iter_mut().zip(before).for_each(|(e, before)| *e += f64::from(*before));
     }
     let x_buffer = gpu.upload("x", &x).unwrap();
     let y_buffer = gpu.upload("y", &y).unwrap();
-    let bindings = [&matrix.quants, &matrix.scales, &x_buffer, &y_buffer].map(|buffer| buffer.whole());
+    let step = gpu.upload("step", &[Step { position: 0, rows: 1, drawn: 0, token: 0 }]).unwrap();
+    let bindings = [&matrix.quants, &matrix.scales, &x_buffer, &step, &y_buffer].map(|buffer| buffer.whole());
     let after = run(gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 0, rows: 1 }, &y_buffer);
     let actual: Vec<f32> = after[..vectors * y_stride].chunks_exact(y_stride).flat_map(|y| y[y_first..][..rows].to_vec()).collect();
     let error = worst_sum(&actual, &expected, &sizes);
@@ -48,7 +50,8 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matvec) {
 
 fn kernel(format: Format, rows: u32, k: u32, vectors: u32) -> Matvec {
     let padded = rows.next_multiple_of(4);
-    Matvec { format, rows, k, vectors, x_stride: k, y_stride: padded, y_first: 0, accumulate: false }
+    let finish = Finish::Store { y_stride: padded, y_first: 0, accumulate: false };
+    Matvec { format, rows, k, vectors, x_stride: k, norm: None, finish }
 }
 
 #[test]
@@ -61,17 +64,9 @@ fn every_number_of_vectors_and_odd_shapes() {
                 let blocks = [1, 2, 3, 9, 17, 33][random.below(6) as usize];
                 let plain = kernel(format, rows, blocks * format.block_columns(), vectors);
                 let y_first = 4 * random.below(3) as u32;
-                check(
-                    &gpu,
-                    &mut random,
-                    Matvec {
-                        x_stride: plain.k + 4 * (vectors % 3),
-                        y_stride: y_first + plain.y_stride + 4,
-                        y_first,
-                        accumulate: vectors % 2 == 0,
-                        ..plain
-                    },
-                );
+                let y_stride = y_first + rows.next_multiple_of(4) + 4;
+                let finish = Finish::Store { y_stride, y_first, accumulate: vectors % 2 == 0 };
+                check(&gpu, &mut random, Matvec { x_stride: plain.k + 4 * (vectors % 3), finish, ..plain });
             }
         }
     }
@@ -91,9 +86,9 @@ fn one_block_and_every_width_of_the_group() {
 
 #[test]
 fn more_workgroups_than_one_dimension_holds() {
-    // 65,535 workgroups of 16 quads each, and one more, all zero but for the last row.
+    // 65,535 workgroups of 32 quads each, and one more, all zero but for the last row.
     let [gpu, _] = open_both();
-    let rows = 65_535 * 64 + 4;
+    let rows = 65_535 * 128 + 4;
     let kernel = kernel(Format::BF16, rows, 8, 1);
     let planes = kernel.format.planes(rows, 8);
     let quants = gpu.buffer("quants", planes.quants).unwrap();
@@ -101,7 +96,7 @@ fn more_workgroups_than_one_dimension_holds() {
     gpu.write(&quants, planes.quants - 64 + 12, &0x3f80u32.to_le_bytes());
     let x = gpu.upload("x", &[7f32, 1., 1., 1., 1., 1., 1., 1.]).unwrap();
     let y = gpu.upload("y", &vec![UNTOUCHED; rows as usize]).unwrap();
-    let bindings = [&quants, &x, &x, &y].map(|buffer| buffer.whole());
+    let bindings = [&quants, &x, &x, &x, &y].map(|buffer| buffer.whole());
     let after = run(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 0, rows: 1 }, &y);
     let (last, others) = after.split_last().unwrap();
     assert_eq!(*last, 7.0);

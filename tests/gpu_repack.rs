@@ -7,8 +7,8 @@ mod common {
 }
 
 use common::gpu::{Random, download, open};
-use common::weights::{dequantize, repack};
-use kinglet::kernels::Format;
+use common::weights::{dequantize, repack, repack_into};
+use kinglet::kernels::{Format, Reorder};
 
 /// The weight at (row, column), read from the planes as `format.rs` and the fragments in `shaders/quant/` describe them.
 fn weight(format: Format, quants: &[u32], scales: &[u16], k: usize, row: usize, column: usize) -> f32 {
@@ -95,6 +95,64 @@ fn runs_join_at_quad_borders() {
     for format in Format::ALL {
         for (rows, blocks, quads) in [(13, 3, 1), (21, 1, 2), (130, 5, 7)] {
             check(format, rows, blocks * format.block_columns(), quads);
+        }
+    }
+}
+
+#[test]
+fn matrices_interleave_quad_by_quad() {
+    let gpu = open();
+    for format in Format::ALL {
+        let (rows, k) = (20, 3 * format.block_columns());
+        let mut random = Random(31);
+        let both = [0; 2].map(|_| bytes(&mut random, format, rows, k));
+        let planes = format.planes(2 * rows, k);
+        let buffers = [gpu.buffer("quants", planes.quants).unwrap(), gpu.buffer("scales", planes.scales).unwrap()];
+        for (first, bytes) in both.iter().enumerate() {
+            repack_into(&gpu, &buffers, format, bytes, [rows, k, 2], [first as u32, 2], None);
+        }
+        let (quants, scales): (Vec<u32>, Vec<u16>) = (download(&gpu, &buffers[0]), download(&gpu, &buffers[1]));
+        for (which, bytes) in both.iter().enumerate() {
+            for (i, expected) in dequantize(format, bytes).into_iter().enumerate() {
+                let (row, column) = (i / k as usize, i % k as usize);
+                let stored = row / 4 * 8 + 4 * which + row % 4;
+                let actual = weight(format, &quants, &scales, k as usize, stored, column);
+                assert_eq!(actual.to_bits(), expected.to_bits(), "{format:?}, matrix {which}: row {row}, column {column}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_turn_together_become_neighbours() {
+    let gpu = open();
+    for format in Format::ALL {
+        for (head_rows, rope_dims) in [(8, 8), (24, 24), (40, 6), (80, 20), (64, 32)] {
+            let (rows, k) = (3 * head_rows, format.block_columns());
+            let bytes = bytes(&mut Random(32), format, rows, k);
+            let planes = format.planes(rows, k);
+            let buffers = [gpu.buffer("quants", planes.quants).unwrap(), gpu.buffer("scales", planes.scales).unwrap()];
+            let reorder = Reorder { head_rows, rope_dims };
+            repack_into(&gpu, &buffers, format, &bytes, [rows, k, 2 * head_rows / 4], [0, 1], Some(reorder));
+            let (quants, scales): (Vec<u32>, Vec<u16>) = (download(&gpu, &buffers[0]), download(&gpu, &buffers[1]));
+            let values = dequantize(format, &bytes);
+            for head in 0..3 {
+                for element in 0..head_rows {
+                    // Where an element of the file's head is found among pairs of neighbours.
+                    let half = rope_dims / 2;
+                    let stored = match element {
+                        e if e < half => 2 * e,
+                        e if e < rope_dims => 2 * (e - half) + 1,
+                        e => e,
+                    };
+                    assert_eq!(reorder.source_row(head * head_rows + stored), head * head_rows + element);
+                    let row = (head * head_rows + element) as usize;
+                    for column in 0..k as usize {
+                        let actual = weight(format, &quants, &scales, k as usize, (head * head_rows + stored) as usize, column);
+                        assert_eq!(actual.to_bits(), values[row * k as usize + column].to_bits(), "{format:?}: row {row}");
+                    }
+                }
+            }
         }
     }
 }

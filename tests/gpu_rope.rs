@@ -1,4 +1,4 @@
-//! RoPE and the write into the key/value cache against their `f64` twin.
+//! RoPE and the write into the key/value cache, as a product's epilogue, against their `f64` twin.
 
 #[allow(dead_code, reason = "shared by all GPU tests")]
 mod common {
@@ -6,14 +6,30 @@ mod common {
 }
 
 use common::gpu::{Random, download, open};
-use kinglet::gpu::{Buffer, Gpu, Plan, Span};
-use kinglet::kernels::{KvType, RopeKv, RopeLayout, Step, rope_reference, rope_turns};
+use kinglet::gpu::{Buffer, Dispatch, Gpu, Plan, Span};
+use kinglet::kernels::{Finish, Format, KvType, Matmul, Matvec, RopeKv, Step, rope_reference, rope_turns};
 
 /// What the kernel must not write. It is exact in f16.
 const UNTOUCHED: f32 = 1024.0;
 
-/// `[q, k, v]` after a run over rows of `qkv` at `position`.
-fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span) -> [Vec<f32>; 3] {
+/// Elements of a row of queries, keys and values.
+fn width(kernel: &RopeKv) -> u32 {
+    (kernel.heads + 2 * kernel.kv_heads) * kernel.head_dim
+}
+
+/// An F32 matrix of `size` rows and columns that changes nothing, from row `first` on.
+fn identity(gpu: &Gpu, size: u32, first: u32) -> Buffer {
+    let rows = size - first;
+    let mut quants = vec![0f32; (rows * size) as usize];
+    for row in 0..rows {
+        let column = first + row;
+        quants[(row / 4 * 4 * size + column * 4 + row % 4) as usize] = 1.0;
+    }
+    gpu.upload("identity", &quants).unwrap()
+}
+
+/// `[q, k, v]` after a run over rows of `qkv` at `position`: of many rows by matmul, else by matvec. The matrix is split before row `split`.
+fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span, split: u32) -> [Vec<f32>; 3] {
     let cache = vec![UNTOUCHED; (kernel.kv_heads * kernel.context * kernel.head_dim) as usize];
     let upload = |cache: &[f32]| match kernel.kv_type {
         KvType::F32 => gpu.upload("cache", cache).unwrap(),
@@ -24,7 +40,18 @@ fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span) -> [Ve
     let step = gpu.upload("step", &[Step { position: span.position, rows: span.rows, drawn: 0, token: 0 }]).unwrap();
     let [qkv, turns] = [gpu.upload("qkv", qkv).unwrap(), gpu.upload("turns", turns).unwrap()];
     let mut plan = Plan::default();
-    plan.push(gpu, &kernel.dispatch(), &[&qkv, &turns, &q, &k, &v, &step].map(Buffer::whole));
+    let size = width(&kernel);
+    for (first, rows) in [(0, split), (split, size - split)].into_iter().filter(|(_, rows)| *rows > 0) {
+        let finish = Finish::RopeKv(RopeKv { first, ..kernel });
+        let (format, k_size) = (Format::F32, size);
+        let dispatch: Dispatch = match span.rows {
+            1..=3 => Matvec { format, rows, k: k_size, vectors: span.rows, x_stride: size, norm: None, finish }
+                .dispatch(gpu.capabilities()),
+            _ => Matmul { format, rows, k: k_size, x_stride: size, finish }.dispatch(),
+        };
+        let quants = identity(gpu, size, first);
+        plan.push(gpu, &dispatch, &[&quants, &quants, &qkv, &step, &turns, &q, &k, &v].map(Buffer::whole));
+    }
     gpu.run(&plan, span);
     let cache = |buffer: &Buffer| match kernel.kv_type {
         KvType::F32 => download(gpu, buffer),
@@ -33,27 +60,15 @@ fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span) -> [Ve
     [download(gpu, &q), cache(&k), cache(&v)]
 }
 
-fn kernel(heads: u32, kv_heads: u32, head_dim: u32, rope_dims: u32, layout: RopeLayout) -> RopeKv {
-    RopeKv {
-        heads,
-        kv_heads,
-        head_dim,
-        rope_dims,
-        layout,
-        attention_factor: 1.0,
-        context: 40,
-        kv_type: KvType::F32,
-        qkv_stride: (heads + 2 * kv_heads) * head_dim,
-        q_first: 0,
-        k_first: heads * head_dim,
-        v_first: (heads + kv_heads) * head_dim,
-    }
+fn kernel(heads: u32, kv_heads: u32, head_dim: u32, rope_dims: u32) -> RopeKv {
+    RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor: 1.0, context: 40, kv_type: KvType::F32, first: 0 }
 }
 
 /// Every element of q and of the caches against the twin: the frequencies themselves, not their rounded turns.
 fn check(gpu: &Gpu, random: &mut Random, kernel: RopeKv, freqs: &[f64], span: Span) {
     let [heads, kv_heads, head_dim, context] = [kernel.heads, kernel.kv_heads, kernel.head_dim, kernel.context].map(|n| n as usize);
-    let qkv = random.vector((span.rows * kernel.qkv_stride) as usize);
+    let qkv = random.vector((span.rows * width(&kernel)) as usize);
+    let [k_first, v_first] = [kernel.heads * kernel.head_dim, (kernel.heads + kernel.kv_heads) * kernel.head_dim];
     let factor = f64::from(kernel.attention_factor);
     // Two products of values below 1 with sines right to 1e-6, and the angle's own error: position * 2^-33 turns.
     let turned = 2.0 * factor.max(1.0) * (1e-6 + f64::from(span.position + span.rows) * 2f64.powi(-33) * std::f64::consts::TAU);
@@ -64,24 +79,24 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: RopeKv, freqs: &[f64], span: Sp
         assert!(error <= tolerance, "{what} of {kernel:?} at {span:?} on {}: {actual} instead of {expected}", gpu.info().name);
     };
     let head = |row: usize, first: u32, head: usize| -> Vec<f64> {
-        let first = row * kernel.qkv_stride as usize + first as usize + head * head_dim;
+        let first = row * width(&kernel) as usize + first as usize + head * head_dim;
         qkv[first..][..head_dim].iter().map(|&x| f64::from(x)).collect()
     };
 
-    let [q, mut k, mut v] = run(gpu, kernel, &rope_turns(freqs), &qkv, span);
+    let [q, mut k, mut v] = run(gpu, kernel, &rope_turns(freqs), &qkv, span, random.below(2) as u32 * k_first);
     for row in 0..span.rows as usize {
         let position = span.position + row as u32;
-        let turn = |x: &[f64]| rope_reference(x, position, freqs, kernel.layout, factor);
+        let turn = |x: &[f64]| rope_reference(x, position, freqs, factor);
         for h in 0..heads {
-            let expected = turn(&head(row, kernel.q_first, h));
+            let expected = turn(&head(row, 0, h));
             q[(row * heads + h) * head_dim..].iter().zip(expected).for_each(|(q, e)| near(*q, e, turned, "q"));
         }
         for h in 0..kv_heads {
             let at = (h * context + position as usize) * head_dim;
             if position < kernel.context {
-                let expected = turn(&head(row, kernel.k_first, h));
+                let expected = turn(&head(row, k_first, h));
                 k[at..].iter().zip(expected).for_each(|(k, e)| near(*k, e, turned + stored, "k"));
-                v[at..].iter().zip(head(row, kernel.v_first, h)).for_each(|(v, e)| near(*v, e, stored, "v"));
+                v[at..].iter().zip(head(row, v_first, h)).for_each(|(v, e)| near(*v, e, stored, "v"));
                 k[at..][..head_dim].fill(UNTOUCHED);
                 v[at..][..head_dim].fill(UNTOUCHED);
             }
@@ -99,12 +114,12 @@ fn freqs(pairs: u32, base: f64) -> Vec<f64> {
 fn odd_shapes_rows_and_positions() {
     let gpu = open();
     let mut random = Random(1);
-    for layout in [RopeLayout::Interleaved, RopeLayout::HalfSplit] {
+    {
         for kv_type in KvType::ALL {
             for [heads, kv_heads, head_dim, rope_dims] in
                 [[9, 3, 64, 64], [1, 1, 8, 2], [12, 4, 80, 20], [4, 1, 256, 256], [2, 2, 40, 6], [3, 1, 128, 64], [1, 1, 16, 0]]
             {
-                let plain = kernel(heads, kv_heads, head_dim, rope_dims, layout);
+                let plain = kernel(heads, kv_heads, head_dim, rope_dims);
                 let attention_factor = [1.0, 1.3466][random.below(2) as usize];
                 for rows in [1, 2, 17] {
                     let position = random.below(u64::from(41 - rows)) as u32;
@@ -117,19 +132,11 @@ fn odd_shapes_rows_and_positions() {
 }
 
 #[test]
-fn offsets_and_padding_in_a_row() {
-    let gpu = open();
-    let plain = kernel(3, 1, 24, 16, RopeLayout::HalfSplit);
-    let shuffled = RopeKv { qkv_stride: 200, v_first: 4, k_first: 40, q_first: 100, ..plain };
-    check(&gpu, &mut Random(2), shuffled, &freqs(8, 500_000.0), Span { position: 3, rows: 5 });
-}
-
-#[test]
 fn positions_far_out() {
     let gpu = open();
     let mut random = Random(3);
     for position in [4095, 65_536, 131_060] {
-        let plain = kernel(2, 1, 16, 16, RopeLayout::HalfSplit);
+        let plain = kernel(2, 1, 16, 16);
         let kernel = RopeKv { context: 131_072, kv_type: KvType::F16, ..plain };
         check(&gpu, &mut random, kernel, &freqs(8, 10_000.0), Span { position, rows: 3 });
     }
@@ -139,7 +146,7 @@ fn positions_far_out() {
 fn rows_beyond_the_context_are_dropped() {
     let gpu = open();
     for kv_type in KvType::ALL {
-        let kernel = RopeKv { kv_type, ..kernel(2, 2, 16, 16, RopeLayout::Interleaved) };
+        let kernel = RopeKv { kv_type, ..kernel(2, 2, 16, 16) };
         check(&gpu, &mut Random(4), kernel, &freqs(8, 10_000.0), Span { position: 38, rows: 5 });
     }
 }
@@ -149,16 +156,16 @@ fn sine_and_cosine_are_right_everywhere() {
     // Heads of (1, 0) pairs turn into (cos, sin).
     let gpu = open();
     let mut random = Random(5);
-    let kernel = kernel(64, 1, 256, 256, RopeLayout::Interleaved);
+    let kernel = kernel(1, 1, 256, 256);
     let mut turns: Vec<u32> = (0..128).map(|_| random.bits() as u32).collect();
     for (i, turn) in turns.iter_mut().enumerate().take(64) {
         // Around the multiples of an eighth turn, where quadrants begin and end.
         *turn = (i as u32 / 8 * 0x2000_0000).wrapping_add((i % 8) as u32).wrapping_sub(4);
     }
-    let qkv: Vec<f32> = (0..20 * kernel.qkv_stride).map(|i| (i % 2 == 0) as u32 as f32).collect();
-    let [q, ..] = run(&gpu, kernel, &turns, &qkv, Span { position: 1, rows: 20 });
-    for (i, pair) in q[..20 * 64 * 256].chunks_exact(2).enumerate() {
-        let position = 1 + (i / (64 * 128)) as u32;
+    let qkv: Vec<f32> = (0..128 * width(&kernel)).map(|i| (i % 2 == 0) as u32 as f32).collect();
+    let [q, ..] = run(&gpu, kernel, &turns, &qkv, Span { position: 1, rows: 128 }, 0);
+    for (i, pair) in q[..128 * 256].chunks_exact(2).enumerate() {
+        let position = 1 + (i / 128) as u32;
         let angle = f64::from(position.wrapping_mul(turns[i % 128])) / 2f64.powi(32) * std::f64::consts::TAU;
         let error = (f64::from(pair[0]) - angle.cos()).abs().max((f64::from(pair[1]) - angle.sin()).abs());
         assert!(error < 1e-6, "angle {angle}: {pair:?}, off by {error}");
@@ -168,9 +175,9 @@ fn sine_and_cosine_are_right_everywhere() {
 #[test]
 fn values_too_large_for_f16_become_its_largest() {
     let gpu = open();
-    let kernel = RopeKv { kv_type: KvType::F16, ..kernel(1, 1, 8, 2, RopeLayout::HalfSplit) };
+    let kernel = RopeKv { kv_type: KvType::F16, ..kernel(1, 1, 8, 2) };
     let qkv: Vec<f32> = (0..24).map(|i| if i % 2 == 0 { 1e6 } else { -7e4 }).collect();
-    let [_, k, v] = run(&gpu, kernel, &[0], &qkv, Span { position: 0, rows: 1 });
+    let [_, k, v] = run(&gpu, kernel, &[0], &qkv, Span { position: 0, rows: 1 }, 8);
     for x in [&k[..8], &v[..8]] {
         assert_eq!(x, [65504.0, -65504.0].repeat(4));
     }

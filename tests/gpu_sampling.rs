@@ -3,71 +3,89 @@
 #[allow(dead_code, reason = "shared by all GPU tests")]
 mod common {
     pub mod gpu;
+    pub mod weights;
 }
 
-use common::gpu::{Random, download, open, open_both};
+use common::gpu::{Random, download, open, open_both, worst};
+use common::weights::Matrix;
 use kinglet::gpu::{Buffer, Gpu, Plan, Span};
-use kinglet::kernels::{History, Penalty, SamplePick, SampleScan, Step, penalty_reference, philox_reference, sample_reference};
+use kinglet::kernels::{
+    Finish, Format, Matvec, Next, SamplePick, Sequence, Step, embed_reference, penalty_reference, philox_reference,
+    sample_reference,
+};
 use kinglet::sampling::SamplingParams;
 
 /// Everything off but the temperature.
 const PLAIN: SamplingParams = SamplingParams { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repeat_penalty: 1.0, seed: 0 };
 
-/// The sampler of one vocabulary, with its buffers.
+/// A sampler of fixed logits: an LM head that makes them of a row of ones, and picks.
 struct Sampler<'a> {
     gpu: &'a Gpu,
+    vocab: u32,
     logits: Buffer,
-    sampling: Buffer,
-    step: Buffer,
+    sequence: Buffer,
     ids: Buffer,
-    history: Buffer,
-    scan: Plan,
+    head: Plan,
     picks: Plan,
-    penalty: Plan,
 }
 
 const SPAN: Span = Span { position: 0, rows: 1 };
+
+/// Where the parts of a sequence are, in words.
+const COUNT: usize = 11;
+const HISTORY: usize = 12;
+const SEEN: usize = HISTORY + Sequence::HISTORY;
 
 impl<'a> Sampler<'a> {
     /// The padding of the logits is more than any logit, so that whoever reads it is found out.
     fn new(gpu: &'a Gpu, logits: &[f32], picks_a_run: usize) -> Self {
         let vocab = logits.len() as u32;
-        let mut padded = logits.to_vec();
-        padded.resize(logits.len().next_multiple_of(4), 3e38);
-        let logits = gpu.upload("logits", &padded).unwrap();
-        let sampling = gpu.buffer("sampling", 32).unwrap();
-        let step = gpu.buffer("step", 16).unwrap();
-        let ids = gpu.buffer("ids", 16).unwrap();
-        let history = gpu.buffer("history", size_of::<History>() as u64).unwrap();
-        let partials = gpu.buffer("partials", SampleScan::PARTIALS_BYTES).unwrap();
-        let [mut scan, mut picks, mut penalty] = [Plan::default(), Plan::default(), Plan::default()];
-        penalty.push(gpu, &Penalty { vocab }.dispatch(), &[&logits, &sampling, &history].map(Into::into));
-        scan.push(gpu, &SampleScan { vocab }.dispatch(), &[&logits, &sampling, &partials].map(Into::into));
-        for _ in 0..picks_a_run {
-            let bindings = [&logits, &partials, &sampling, &step, &ids, &history].map(Into::into);
-            picks.push(gpu, &SamplePick { vocab }.dispatch(), &bindings);
+        let quads = vocab.div_ceil(4);
+        // (vocab, 8) in F32: the logit, then zeros.
+        let mut weights = vec![0f32; 32 * quads as usize];
+        for id in 0..4 * quads as usize {
+            weights[id / 4 * 32 + id % 4] = logits.get(id).copied().unwrap_or(3e38);
         }
-        Self { gpu, logits, sampling, step, ids, history, scan, picks, penalty }
+        let weights = gpu.upload("logits as weights", &weights).unwrap();
+        let x = gpu.upload("x", &[1f32, 0., 0., 0., 0., 0., 0., 0.]).unwrap();
+        let logits = gpu.buffer("logits", 16 * u64::from(quads)).unwrap();
+        let sequence = gpu.buffer("sequence", Sequence::bytes(vocab)).unwrap();
+        let ids = gpu.buffer("ids", 16).unwrap();
+        let finish = Finish::Logits { vocab, first: 0, partial_first: 0 };
+        let product = Matvec { format: Format::F32, rows: vocab, k: 8, vectors: 1, x_stride: 8, norm: None, finish };
+        let partials = gpu.buffer("partials", SamplePick::partials_bytes(product.workgroups())).unwrap();
+        let [mut head, mut picks] = [Plan::default(), Plan::default()];
+        let bindings = [&weights, &weights, &x, &sequence, &logits, &partials].map(Into::into);
+        head.push(gpu, &product.dispatch(gpu.capabilities()), &bindings);
+        let pick = SamplePick { vocab, partials: product.workgroups(), next: Next::Id };
+        for _ in 0..picks_a_run {
+            picks.push(gpu, &pick.dispatch(), &[&weights, &weights, &sequence, &logits, &partials, &ids].map(Into::into));
+        }
+        Self { gpu, vocab, logits, sequence, ids, head, picks }
+    }
+
+    fn begin(&self, params: &SamplingParams, step: Step, before: &[u32]) {
+        params.validate().unwrap();
+        self.gpu.write(&self.sequence, 0, bytemuck::bytes_of(&step));
+        let answer = Sequence::answer(&params.gpu(), before, self.vocab);
+        self.gpu.write(&self.sequence, Sequence::ANSWER_OFFSET, bytemuck::cast_slice(&answer));
     }
 
     /// One run of the picks, from draw number `drawn`.
     fn draw(&self, params: &SamplingParams, drawn: u32) -> Vec<u32> {
-        params.validate().unwrap();
         let count = self.picks.len();
-        assert!(count <= History::LEN);
-        self.gpu.write(&self.sampling, 0, bytemuck::bytes_of(&params.gpu()));
-        self.gpu.write(&self.step, 0, bytemuck::bytes_of(&Step { position: 5, rows: 7, drawn, token: 0 }));
-        self.gpu.write(&self.history, 0, bytemuck::bytes_of(&History::new(&[])));
-        self.gpu.run(&self.scan, SPAN);
+        assert!(count <= Sequence::HISTORY);
+        self.begin(params, Step { position: 5, rows: 7, drawn, token: 0 }, &[]);
+        self.gpu.run(&self.head, SPAN);
         self.gpu.run(&self.picks, SPAN);
-        let history: Vec<u32> = download(self.gpu, &self.history);
-        let step: Vec<Step> = download(self.gpu, &self.step);
+        let sequence: Vec<u32> = download(self.gpu, &self.sequence);
+        let step: Step = bytemuck::cast_slice(&sequence[..4])[0];
         let ids: Vec<u32> = download(self.gpu, &self.ids);
-        let drawn_ids = history[1..=count].to_vec();
+        let drawn_ids = sequence[HISTORY..][..count].to_vec();
         let last = drawn_ids[count - 1];
         // Seven rows of a prompt, then one a draw.
-        assert_eq!(step[0], Step { position: 12 + count as u32 - 1, rows: 1, drawn: drawn + count as u32, token: last });
-        assert_eq!((ids[0], history[0]), (last, count as u32));
+        assert_eq!(step, Step { position: 12 + count as u32 - 1, rows: 1, drawn: drawn + count as u32, token: last });
+        assert_eq!((ids[0], sequence[COUNT]), (last, count as u32));
         drawn_ids
     }
 
@@ -329,14 +347,12 @@ fn penalty_counts_each_token_once() {
         let mut random = Random(26);
         let logits = logits(&mut random, 257);
         for tokens in [0, 1, 5, 63, 64, 65, 200] {
-            // Repeated ones, and one that is no token at all.
+            // Repeated ones, and some that are no tokens at all.
             let ids: Vec<u32> = (0..tokens).map(|_| random.below(40) as u32 + 220).collect();
             let sampler = Sampler::new(&gpu, &logits, 1);
             let params = SamplingParams { repeat_penalty: 1.3, ..SamplingParams::greedy() };
-            let history = History::new(&ids);
-            gpu.write(&sampler.sampling, 0, bytemuck::bytes_of(&params.gpu()));
-            gpu.write(&sampler.history, 0, bytemuck::bytes_of(&history));
-            gpu.run(&sampler.penalty, SPAN);
+            sampler.begin(&params, Step { position: 5, rows: 1, drawn: 0, token: 0 }, &ids);
+            gpu.run(&sampler.head, SPAN);
             let actual: Vec<f32> = download(&gpu, &sampler.logits);
             let expected = penalty_reference(&logits, &ids[ids.len().saturating_sub(64)..], 1.3);
             for (id, expected) in expected.iter().enumerate() {
@@ -346,20 +362,79 @@ fn penalty_counts_each_token_once() {
                     actual[id]
                 );
             }
-            assert!(actual[logits.len()..][..3].iter().all(|l| *l == 3e38), "the padding was changed");
+            // The best token is that of the penalized logits.
+            gpu.run(&sampler.picks, SPAN);
+            let best = sample_reference(&expected, &params.gpu(), 0);
+            assert_eq!(download::<u32>(&gpu, &sampler.ids)[0], best, "{tokens} tokens");
         }
     }
 }
 
 #[test]
-fn the_history_is_a_ring() {
+fn the_history_is_a_ring_and_its_bits_follow() {
     let gpu = open();
-    let sampler = Sampler::new(&gpu, &[0.0, 1.0], 3);
-    sampler.gpu.write(&sampler.sampling, 0, bytemuck::bytes_of(&SamplingParams::greedy().gpu()));
-    sampler.gpu.write(&sampler.history, 0, bytemuck::bytes_of(&History { count: 127, ids: [9; 64] }));
-    sampler.gpu.run(&sampler.scan, SPAN);
-    sampler.gpu.run(&sampler.picks, SPAN);
-    let history: Vec<u32> = download(&gpu, &sampler.history);
-    assert_eq!(history[0], 130);
-    assert_eq!((history[1], history[2], history[3], history[63], history[64]), (1, 1, 9, 9, 1));
+    // The draws take 37 while its logit leads, and every id of the prompt leaves the history when its turn comes.
+    let mut logits = vec![0.0; 100];
+    logits[37] = 1.0;
+    let sampler = Sampler::new(&gpu, &logits, 3);
+    let mut ids: Vec<u32> = (0..70).map(|i| i % 50).collect();
+    ids[6] = 99;
+    ids[7] = 99;
+    for drawn in [0, 3, 6] {
+        if drawn == 0 {
+            sampler.begin(&SamplingParams::greedy(), Step { position: 5, rows: 1, drawn: 0, token: 0 }, &ids);
+            gpu.run(&sampler.head, SPAN);
+        }
+        gpu.run(&sampler.picks, SPAN);
+        ids.extend([37; 3]);
+        let sequence: Vec<u32> = download(&gpu, &sampler.sequence);
+        // Of a longer prompt only the remembered tokens are counted.
+        assert_eq!(sequence[COUNT], 64 + drawn + 3);
+        let recent = &ids[ids.len() - 64..];
+        for id in 0..100u32 {
+            let bit = sequence[SEEN + id as usize / 32] >> (id % 32) & 1 == 1;
+            assert_eq!(bit, recent.contains(&id), "id {id} after {} draws", drawn + 3);
+        }
+        let mut remembered = sequence[HISTORY..][..64].to_vec();
+        let mut expected = recent.to_vec();
+        remembered.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(remembered, expected);
+    }
+}
+
+#[test]
+fn the_drawn_token_is_embedded_and_its_norm_prepared() {
+    for gpu in open_both() {
+        let mut random = Random(27);
+        for format in Format::ALL {
+            let (vocab, k, partials) = (45, 3 * format.block_columns(), 5);
+            let table = Matrix::random(&gpu, &mut random, format, vocab, k);
+            let norm_weight = random.vector(k as usize);
+            let mut logits = vec![0.0; vocab as usize];
+            let token = random.below(u64::from(vocab)) as u32;
+            logits[token as usize] = 2.0;
+            let sampler = Sampler::new(&gpu, &logits, 1);
+            sampler.begin(&SamplingParams::greedy(), Step { position: 5, rows: 1, drawn: 0, token: 0 }, &[]);
+            let weight = gpu.upload("norm weight", &norm_weight).unwrap();
+            let residual = gpu.buffer("residual", 4 * u64::from(k)).unwrap();
+            let weighted = gpu.upload("weighted", &vec![9f32; (k + 4 * partials) as usize]).unwrap();
+            let head_partials = gpu.upload("partials", &[0x8000_0000 | 2f32.to_bits(), token, 0]).unwrap();
+            let pick = SamplePick { vocab, partials: 1, next: Next::Embed { format, k, scale: 2.0, norm_partials: partials } };
+            let bindings =
+                [&table.quants, &table.scales, &sampler.sequence, &sampler.logits, &head_partials, &weight, &residual, &weighted];
+            let mut plan = Plan::default();
+            plan.push(&gpu, &pick.dispatch(), &bindings.map(Into::into));
+            gpu.run(&plan, SPAN);
+            let row = embed_reference(&table.values, &[token], k as usize, 2.0);
+            let actual: Vec<f32> = download(&gpu, &residual);
+            assert!(worst(&actual[..k as usize], &row) < 1e-6, "{format:?}");
+            let after: Vec<f32> = download(&gpu, &weighted);
+            let expected: Vec<f64> = row.iter().zip(&norm_weight).map(|(x, w)| x * f64::from(*w)).collect();
+            assert!(worst(&after[..k as usize], &expected) < 1e-6, "{format:?}");
+            let squares: f64 = row.iter().map(|x| x * x).sum();
+            let sum: f64 = after[k as usize..][..4 * partials as usize].iter().map(|x| f64::from(*x)).sum();
+            assert!((sum - squares).abs() < 1e-6 * squares, "{format:?}: {sum} instead of {squares}");
+        }
+    }
 }

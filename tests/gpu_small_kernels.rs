@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run, worst};
 use common::weights::Matrix;
 use kinglet::gpu::Span;
-use kinglet::kernels::{Embed, Format, RmsNorm, Step, Swiglu, embed_reference, rms_norm_reference, swiglu_reference};
+use kinglet::kernels::{Embed, Format, RmsNorm, Step, Swiglu, Weigh, embed_reference, rms_norm_reference, swiglu_reference};
 
 /// What a kernel must neither read nor write.
 const UNTOUCHED: f32 = 1e30;
@@ -79,23 +79,42 @@ fn rms_norm() {
     for gpu in open_both() {
         let mut random = Random(8);
         for (k, rows, size) in [(4, 1, 1.0), (12, 3, 1e-3), (64, 5, 1.0), (260, 2, 100.0), (576, 7, 1.0), (4096, 1, 1e4)] {
-            for last_row in [false, true] {
-                let capacity = rows + 2;
-                let x: Vec<f32> = random.vector((capacity * k) as usize).iter().map(|x| x * size).collect();
-                let weight = random.vector(k as usize);
-                let y = gpu.upload("y", &vec![UNTOUCHED; (capacity * k) as usize]).unwrap();
-                let step = gpu.upload("step", &[Step { position: 3, rows, drawn: 0, token: 0 }]).unwrap();
-                let kernel = RmsNorm { k, epsilon: 1e-5, last_row };
-                let inputs = [gpu.upload("x", &x).unwrap(), gpu.upload("weight", &weight).unwrap()];
-                let bindings = [&inputs[0], &inputs[1], &y, &step].map(|buffer| buffer.whole());
-                let after = run(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 3, rows }, &y);
-                let read = if last_row { (rows - 1) * k..rows * k } else { 0..rows * k };
-                let expected =
-                    rms_norm_reference(&wide(&x[read.start as usize..read.end as usize]), &wide(&weight), 1e-5f32.into());
-                let error = worst(&after[..expected.len()], &expected);
-                assert!(error < 1e-6, "{kernel:?}, {rows} rows on {}: error {error}", gpu.info().name);
-                assert!(after[expected.len()..(capacity * k) as usize].iter().all(|y| *y == UNTOUCHED), "{kernel:?} wrote outside");
-            }
+            let capacity = rows + 2;
+            let x: Vec<f32> = random.vector((capacity * k) as usize).iter().map(|x| x * size).collect();
+            let weight = random.vector(k as usize);
+            let y = gpu.upload("y", &vec![UNTOUCHED; (capacity * k) as usize]).unwrap();
+            let kernel = RmsNorm { k, epsilon: 1e-5 };
+            let inputs = [gpu.upload("x", &x).unwrap(), gpu.upload("weight", &weight).unwrap()];
+            let bindings = [&inputs[0], &inputs[1], &y].map(|buffer| buffer.whole());
+            let after = run(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 3, rows }, &y);
+            let expected = rms_norm_reference(&wide(&x[..(rows * k) as usize]), &wide(&weight), 1e-5f32.into());
+            let error = worst(&after[..expected.len()], &expected);
+            assert!(error < 1e-6, "{kernel:?}, {rows} rows on {}: error {error}", gpu.info().name);
+            assert!(after[expected.len()..(capacity * k) as usize].iter().all(|y| *y == UNTOUCHED), "{kernel:?} wrote outside");
+        }
+    }
+}
+
+#[test]
+fn weigh() {
+    for gpu in open_both() {
+        let mut random = Random(10);
+        for (k, rows, partials) in [(8, 1, 1), (64, 5, 3), (264, 2, 70), (576, 7, 9)] {
+            let [x, weight] = [k * (rows + 1), k].map(|n| random.vector(n as usize));
+            let length = (k + 4 * partials) as usize;
+            let weighted = gpu.upload("weighted", &vec![UNTOUCHED; length + 4]).unwrap();
+            let step = gpu.upload("step", &[Step { position: 3, rows, drawn: 0, token: 0 }]).unwrap();
+            let inputs = [gpu.upload("x", &x).unwrap(), gpu.upload("weight", &weight).unwrap()];
+            let bindings = [&inputs[0], &inputs[1], &weighted, &step].map(|buffer| buffer.whole());
+            let kernel = Weigh { k, partials };
+            let after = run(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 3, rows }, &weighted);
+            let row = &x[((rows - 1) * k) as usize..][..k as usize];
+            let expected: Vec<f32> = row.iter().zip(&weight).map(|(x, w)| x * w).collect();
+            assert_eq!(after[..k as usize], expected, "{kernel:?}");
+            let squares: f64 = wide(row).iter().map(|x| x * x).sum();
+            let sum: f64 = wide(&after[k as usize..length]).iter().sum();
+            assert!((sum - squares).abs() < 1e-6 * squares, "{kernel:?}: {sum} instead of {squares}");
+            assert!(after[length..].iter().all(|y| *y == UNTOUCHED), "{kernel:?} wrote outside");
         }
     }
 }

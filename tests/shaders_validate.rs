@@ -4,55 +4,61 @@
 
 use kinglet::gpu::{Access, Capabilities, Shader};
 use kinglet::kernels::{
-    Attention, Embed, Format, KvType, Matmul, Matvec, Penalty, Repack, RmsNorm, RopeKv, RopeLayout, SamplePick, SampleScan, Swiglu,
+    Attention, DeferredNorm, Embed, Finish, Format, KvType, Matmul, Matvec, Next, Reorder, Repack, RmsNorm, RopeKv, SamplePick,
+    Swiglu, Weigh,
 };
 
 const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false };
 const SUBGROUPS: Capabilities = Capabilities { subgroups: true, f16: false };
 
-fn matrices(shaders: &mut Vec<Shader>) {
-    for format in Format::ALL {
-        let (rows, k) = (576, 1536);
-        shaders.push(Repack { format, k }.shader());
-        shaders.push(Embed { format, first_row: 0, rows, k, y_stride: k, scale: 1.0 }.dispatch().shader);
-        for accumulate in [false, true] {
-            shaders.push(Matmul { format, rows, k, x_stride: k, y_stride: rows, y_first: 0, accumulate }.dispatch().shader);
-            for (vectors, capabilities) in [(1, TIER_C), (1, SUBGROUPS), (8, TIER_C), (8, SUBGROUPS)] {
-                let kernel = Matvec { format, rows, k, vectors, x_stride: k, y_stride: rows, y_first: 0, accumulate };
-                shaders.push(kernel.dispatch(capabilities).shader);
+/// A product in every kernel that may end so.
+fn products(shaders: &mut Vec<Shader>, format: Format, finish: Finish) {
+    let (rows, k) = (576, 1536);
+    let row_alone = matches!(finish, Finish::Residual { .. } | Finish::Logits { .. });
+    if !row_alone {
+        shaders.push(Matmul { format, rows, k, x_stride: k, finish }.dispatch().shader);
+    }
+    for vectors in if row_alone { vec![1] } else { vec![1, 8] } {
+        for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })] {
+            for capabilities in [TIER_C, SUBGROUPS] {
+                shaders.push(Matvec { format, rows, k, vectors, x_stride: k, norm, finish }.dispatch(capabilities).shader);
             }
         }
     }
 }
 
+fn matrices(shaders: &mut Vec<Shader>) {
+    for format in Format::ALL {
+        let (rows, k) = (576, 1536);
+        for reorder in [None, Some(Reorder { head_rows: 64, rope_dims: 32 })] {
+            shaders.push(Repack { format, k, reorder }.shader());
+        }
+        shaders.push(Embed { format, first_row: 0, rows, k, y_stride: k, scale: 1.0 }.dispatch().shader);
+        products(shaders, format, Finish::Store { y_stride: rows, y_first: 0, accumulate: false });
+        let next = Next::Embed { format, k, scale: 1.0, norm_partials: 9 };
+        shaders.push(SamplePick { vocab: 49_152, partials: 768, next }.dispatch().shader);
+    }
+    let format = Format::Q4_0;
+    products(shaders, format, Finish::Store { y_stride: 640, y_first: 64, accumulate: true });
+    products(shaders, format, Finish::Swiglu { y_stride: 288, first: 0 });
+    products(shaders, format, Finish::Residual { k: 576, first: 0, weighted_stride: 640, partial_first: 0 });
+    products(shaders, format, Finish::Logits { vocab: 576, first: 0, partial_first: 0 });
+}
+
 fn attention(shaders: &mut Vec<Shader>) {
     for kv_type in KvType::ALL {
         for (heads, kv_heads, head_dim) in [(9, 3, 64), (14, 2, 64), (32, 8, 128), (8, 1, 256), (4, 4, 80)] {
-            let attention = Attention { heads, kv_heads, head_dim, context: 4096, kv_type, scale: 0.125 };
+            let context = 4096;
+            let attention = Attention { heads, kv_heads, head_dim, context, kv_type, scale: 0.125 };
             shaders.push(attention.prefill().shader);
             for capabilities in [TIER_C, SUBGROUPS] {
+                shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
                 shaders.push(attention.merge(capabilities).shader);
             }
-            for layout in [RopeLayout::Interleaved, RopeLayout::HalfSplit] {
-                let q_size = heads * head_dim;
-                let kv_size = kv_heads * head_dim;
-                let rope = RopeKv {
-                    heads,
-                    kv_heads,
-                    head_dim,
-                    rope_dims: head_dim,
-                    layout,
-                    attention_factor: 1.0,
-                    context: 4096,
-                    kv_type,
-                    qkv_stride: q_size + 2 * kv_size,
-                    q_first: 0,
-                    k_first: q_size,
-                    v_first: q_size + kv_size,
-                };
-                shaders.push(rope.dispatch().shader);
-            }
+            let (rope_dims, attention_factor) = (head_dim / 2, 1.0);
+            let rope = RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor, context, kv_type, first: 0 };
+            products(shaders, Format::Q8_0, Finish::RopeKv(rope));
         }
     }
 }
@@ -61,16 +67,13 @@ fn all() -> Vec<Shader> {
     let mut shaders = Vec::new();
     matrices(&mut shaders);
     attention(&mut shaders);
-    for last_row in [false, true] {
-        for capabilities in [TIER_C, SUBGROUPS] {
-            shaders.push(RmsNorm { k: 576, epsilon: 1e-5, last_row }.dispatch(capabilities).shader);
-        }
+    for capabilities in [TIER_C, SUBGROUPS] {
+        shaders.push(RmsNorm { k: 576, epsilon: 1e-5 }.dispatch(capabilities).shader);
+        shaders.push(Weigh { k: 576, partials: 9 }.dispatch(capabilities).shader);
     }
     shaders.push(Swiglu { k: 1536, x_stride: 3072, up_first: 1536 }.dispatch().shader);
     for vocab in [1, 49_152, 262_144] {
-        shaders.push(Penalty { vocab }.dispatch().shader);
-        shaders.push(SampleScan { vocab }.dispatch().shader);
-        shaders.push(SamplePick { vocab }.dispatch().shader);
+        shaders.push(SamplePick { vocab, partials: vocab.div_ceil(64), next: Next::Id }.dispatch().shader);
     }
     shaders
 }

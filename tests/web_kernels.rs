@@ -8,7 +8,7 @@ mod weights;
 
 use gpu::{Random, worst};
 use kinglet::gpu::{Binding, Dispatch, Gpu, GpuOptions, Plan, Span};
-use kinglet::kernels::{Attention, Format, KvType, Matmul, Matvec, RmsNorm, Step, matvec_reference, rms_norm_reference};
+use kinglet::kernels::{Attention, Finish, Format, KvType, Matmul, Matvec, RmsNorm, Step, matvec_reference, rms_norm_reference};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use weights::Matrix;
 
@@ -45,14 +45,14 @@ async fn products_of_every_format() {
             let x = gpu.upload("x", &x).unwrap();
             let y = gpu.buffer("y", 4 * u64::from(vectors * rows)).unwrap();
             let span = Span { position: 0, rows: vectors };
-            let shape = Matvec { format, rows, k, vectors, x_stride: k, y_stride: rows, y_first: 0, accumulate: false };
-            let bindings = [&w.quants, &w.scales, &x, &y].map(Binding::from).to_vec();
+            let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
+            let shape = Matvec { format, rows, k, vectors, x_stride: k, norm: None, finish };
+            let step = gpu.upload("step", &[Step { position: 0, rows: vectors, drawn: 0, token: 0 }]).unwrap();
+            let bindings = [&w.quants, &w.scales, &x, &step, &y].map(Binding::from).to_vec();
             let actual = run(&gpu, &[(shape.dispatch(gpu.capabilities()), bindings.clone())], span, &y).await;
             let off = worst(&actual[..expected.len()], &expected);
             assert!(off < 1e-5, "matvec {format:?} x {vectors} off by {off}");
-            let step = gpu.upload("step", &[Step { position: 0, rows: vectors, drawn: 0, token: 0 }]).unwrap();
-            let shape = Matmul { format, rows, k, x_stride: k, y_stride: rows, y_first: 0, accumulate: false };
-            let bindings = [bindings, vec![step.whole()]].concat();
+            let shape = Matmul { format, rows, k, x_stride: k, finish };
             let actual = run(&gpu, &[(shape.dispatch(), bindings)], span, &y).await;
             let off = worst(&actual[..expected.len()], &expected);
             assert!(off < 1e-5, "matmul {format:?} x {vectors} off by {off}");
@@ -69,9 +69,8 @@ async fn norm_of_every_row() {
     let expected = rms_norm_reference(&wide(&x), &wide(&weight), 1e-5);
     let [x, weight] = [x, weight].map(|values| gpu.upload("values", &values).unwrap());
     let y = gpu.buffer("y", x.size()).unwrap();
-    let step = gpu.upload("step", &[Step { position: 0, rows, drawn: 0, token: 0 }]).unwrap();
-    let norm = RmsNorm { k: k as u32, epsilon: 1e-5, last_row: false };
-    let bindings = [&x, &weight, &y, &step].map(Binding::from).to_vec();
+    let norm = RmsNorm { k: k as u32, epsilon: 1e-5 };
+    let bindings = [&x, &weight, &y].map(Binding::from).to_vec();
     let actual = run(&gpu, &[(norm.dispatch(gpu.capabilities()), bindings)], Span { position: 0, rows }, &y).await;
     let off = worst(&actual[..expected.len()], &expected);
     assert!(off < 1e-5, "off by {off}");

@@ -3,6 +3,8 @@
 struct Chunk {
   // First quad of the matrix that this run holds.
   first_quad: u32,
+  // From one quad of the run to the next, in quads of the matrix.
+  quad_step: u32,
   // Rows in this run.
   rows: u32,
 }
@@ -25,4 +27,17 @@ fn word_at(offset: u32) -> u32 {
 fn place(workgroup: vec3<u32>, workgroups: vec3<u32>, index: u32) -> vec2<u32> {
   let i = (workgroup.y * workgroups.x + workgroup.x) * 64u + index;
   return vec2<u32>(i / BLOCKS, i % BLOCKS);
+}
+
+// The row of the run that becomes its row `row`. Where ROPE_DIMS > 0, the run is heads of HEAD_ROWS rows in which row i of the first ROPE_DIMS
+// turns with row i + ROPE_DIMS / 2: these two become neighbours.
+fn source_row(row: u32) -> u32 {
+  if (ROPE_DIMS == 0u) {
+    return row;
+  }
+  let element = row % HEAD_ROWS;
+  if (element >= ROPE_DIMS) {
+    return row;
+  }
+  return row - element + element / 2u + (element % 2u) * (ROPE_DIMS / 2u);
 }

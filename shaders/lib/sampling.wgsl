@@ -15,7 +15,7 @@ struct Sampling {
   seed_high: u32,
 }
 
-// What one workgroup of sample_scan found.
+// What one workgroup of the LM head found among its tokens.
 struct Partial {
   // The greatest key and the lowest id that has it; ids from NO_TOKEN on mean that there was no token.
   key: u32,
@@ -24,8 +24,6 @@ struct Partial {
   sum: f32,
 }
 
-// Workgroups of sample_scan, a power of two.
-const PARTIALS: u32 = 128u;
 const NO_TOKEN: u32 = 0xffff0000u;
 // Tokens with this key or a lower one (NaN) are never drawn.
 const MINUS_INFINITY: u32 = 0x007fffffu;

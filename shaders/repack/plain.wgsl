@@ -6,11 +6,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   if (4u * at.x >= chunk.rows) {
     return;
   }
-  let block = (chunk.first_quad + at.x) * BLOCKS + at.y;
+  let block = (chunk.first_quad + at.x * chunk.quad_step) * BLOCKS + at.y;
   for (var i = 0u; i < WORDS_PER_UNIT; i++) {
     var words = vec4<u32>(0u);
     for (var r = 0u; r < 4u; r++) {
-      let row = 4u * at.x + r;
+      let row = source_row(4u * at.x + r);
       if (row < chunk.rows) {
         words[r] = staged[(row * BLOCKS + at.y) * WORDS_PER_UNIT + i];
       }

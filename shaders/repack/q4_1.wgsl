@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   var units = array<vec4<u32>, 4>();
   var heads = vec4<u32>(0u);
   for (var r = 0u; r < 4u; r++) {
-    let row = 4u * at.x + r;
+    let row = source_row(4u * at.x + r);
     if (row < chunk.rows) {
       let block_at = (row * BLOCKS + at.y) * BLOCK_BYTES;
       heads[r] = word_at(block_at);
@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
       }
     }
   }
-  let block = (chunk.first_quad + at.x) * BLOCKS + at.y;
+  let block = (chunk.first_quad + at.x * chunk.quad_step) * BLOCKS + at.y;
   scales[block] = heads;
   for (var unit = 0u; unit < 4u; unit++) {
     quants[4u * block + unit] = units[unit];

@@ -13,7 +13,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   var words = array<vec4<u32>, 8>();
   var heads = vec4<u32>(0u);
   for (var r = 0u; r < 4u; r++) {
-    let row = 4u * at.x + r;
+    let row = source_row(4u * at.x + r);
     if (row < chunk.rows) {
       let block_at = (row * BLOCKS + at.y) * BLOCK_BYTES;
       heads[r] = half_at(block_at);
@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
       }
     }
   }
-  let block = (chunk.first_quad + at.x) * BLOCKS + at.y;
+  let block = (chunk.first_quad + at.x * chunk.quad_step) * BLOCKS + at.y;
   scales[block] = vec2<u32>(heads.x | (heads.y << 16u), heads.z | (heads.w << 16u));
   for (var i = 0u; i < 8u; i++) {
     quants[8u * block + i] = words[i];

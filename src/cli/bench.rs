@@ -92,7 +92,7 @@ fn measure(args: &BenchArgs, mut loaded: Loaded) -> Result<Report, Failure> {
         runs: args.runs,
         prefill,
         decode: Speed::new(args.decode, tok_s),
-        dispatches_per_token: model.dispatches_per_token(),
+        dispatches_per_token: model.dispatches_per_token(SHORT_PROMPT + args.decode / 2),
         submits_per_token: many.submits.saturating_sub(one.submits) as f64 / f64::from(args.decode),
         bytes_read_per_token: model.bytes_read_per_token(SHORT_PROMPT + args.decode / 2),
         weight_bytes: model.weight_bytes(),

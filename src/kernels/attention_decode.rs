@@ -15,9 +15,22 @@ const MAX_PACK: u32 = 16;
 const WORKGROUP_BYTES: u32 = 16 * 1024;
 
 impl Attention {
+    /// Positions of a context so short that [`Attention::decode_short`] does.
+    pub const SHORT_CONTEXT: u32 = SPLIT;
+
     /// Partial attention of the row at the step's position, one stretch of the context a workgroup; for steps of one row.
     /// Bindings: q, k, v, partials, step.
     pub fn decode(&self, capabilities: Capabilities) -> Dispatch {
+        self.stretches(capabilities, false)
+    }
+
+    /// Attention of the row at the step's position, which is below [`Attention::SHORT_CONTEXT`]: nothing has to be merged.
+    /// Bindings: q, k, v, y, step.
+    pub fn decode_short(&self, capabilities: Capabilities) -> Dispatch {
+        self.stretches(capabilities, true)
+    }
+
+    fn stretches(&self, capabilities: Capabilities, direct: bool) -> Dispatch {
         let heads_per_kv = self.heads_per_kv();
         let blocks = heads_per_kv.div_ceil(MAX_PACK);
         let pack = heads_per_kv.div_ceil(blocks);
@@ -30,6 +43,7 @@ impl Attention {
             .uint("PACK", pack)
             .uint("SLOTS", slots(self.head_dim / 4))
             .uint("ROUND", round(pack, self.head_dim / 4))
+            .flag("DIRECT", direct)
             .float("SCALE", self.scale);
         let shader = self.kv_type.access(source).step().reduce(WORKGROUP, GROUP, capabilities).build(
             "attention_decode",
@@ -38,7 +52,11 @@ impl Attention {
         );
         Dispatch {
             shader,
-            grid: Grid::Context { x: self.kv_heads * blocks, tile: SPLIT },
+            grid: if direct {
+                Grid::Linear(self.kv_heads * blocks)
+            } else {
+                Grid::Context { x: self.kv_heads * blocks, tile: SPLIT }
+            },
             traffic: Traffic {
                 per_position: u64::from(blocks) * self.position_bytes(),
                 per_row: self.row_bytes(),

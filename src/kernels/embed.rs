@@ -31,7 +31,8 @@ impl Embed {
             .uint("ROWS", self.rows)
             .uint("Y_STRIDE", self.y_stride / 4)
             .float("SCALE", self.scale);
-        let shader = self.format.read(source).build(
+        let source = self.format.read(source).fragment(include_str!("../../shaders/lib/row.wgsl"));
+        let shader = source.build(
             "embed",
             include_str!("../../shaders/embed.wgsl"),
             &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],

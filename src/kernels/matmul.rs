@@ -1,10 +1,11 @@
 //! Quantized matrix times many token rows, tiled: every projection of prefill. Its twin is [`super::matvec_reference`].
 
+use super::finish::Finish;
 use super::format::Format;
 use super::source::Source;
 use crate::gpu::{Access, Dispatch, Grid, Traffic};
 
-/// `Y = X Wᵀ` for the step's rows. Bindings: quants, scales, x, y, step.
+/// `X Wᵀ` for the step's rows. Bindings: quants, scales, x, and those of `finish`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matmul {
     /// Weight format.
@@ -15,17 +16,16 @@ pub struct Matmul {
     pub k: u32,
     /// Floats from one row of X to the next, a multiple of 4.
     pub x_stride: u32,
-    /// Floats from one row of Y to the next, a multiple of 4.
-    pub y_stride: u32,
-    /// Where row 0 of W goes in a row of Y, a multiple of 4.
-    pub y_first: u32,
-    /// Add to Y instead of replacing it.
-    pub accumulate: bool,
+    /// What becomes of the products.
+    pub finish: Finish,
 }
 
-/// Weight rows and token rows of a workgroup's tile, as in `matmul.wgsl`.
+/// Weight rows of a workgroup's tile, as in `matmul.wgsl`.
 const TILE_ROWS: u32 = 64;
-const TILE_TOKENS: u32 = 32;
+/// Token rows of a workgroup's tile.
+const TILE_TOKENS: u32 = 64;
+/// Token rows of an invocation: 4 or 8.
+const OWN: u32 = 4;
 
 impl Matmul {
     /// The dispatch.
@@ -36,21 +36,19 @@ impl Matmul {
             .uint("K", self.k)
             .uint("UNITS", self.k / 8)
             .uint("X_STRIDE", self.x_stride / 4)
-            .uint("Y_STRIDE", self.y_stride / 4)
-            .uint("Y_FIRST", self.y_first / 4)
-            .flag("ACCUMULATE", self.accumulate);
-        let shader = self.format.read(source).step().build(
-            "matmul",
-            include_str!("../../shaders/matmul.wgsl"),
-            &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Read],
-        );
+            .uint("TILE_TOKENS", TILE_TOKENS)
+            .uint("OWN", OWN);
+        let mut bindings = vec![Access::Read; 3];
+        bindings.extend(self.finish.accesses());
+        let shader =
+            self.finish.source(self.format.read(source)).build("matmul", include_str!("../../shaders/matmul.wgsl"), &bindings);
         let planes = self.format.planes(self.rows, self.k);
         Dispatch {
             shader,
             grid: Grid::Rows { x: self.rows.div_ceil(TILE_ROWS), tile: TILE_TOKENS },
             traffic: Traffic {
                 fixed: planes.quants + planes.scales,
-                per_row: 4 * (u64::from(self.k) + if self.accumulate { u64::from(self.rows) } else { 0 }),
+                per_row: 4 * u64::from(self.k) + self.finish.row_bytes(self.rows),
                 ..Default::default()
             },
         }

@@ -1,10 +1,11 @@
 //! Quantized matrix times one to eight vectors: every projection of a decode step.
 
+use super::finish::Finish;
 use super::format::Format;
 use super::source::Source;
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
-/// `y = W x` for `columns` vectors. Bindings: quants, scales, x, y.
+/// `W x` for `vectors` vectors. Bindings: quants, scales, x, and those of `finish`.
 #[derive(Debug, Clone, Copy)]
 pub struct Matvec {
     /// Weight format.
@@ -17,12 +18,19 @@ pub struct Matvec {
     pub vectors: u32,
     /// Floats from one vector of x to the next, a multiple of 4.
     pub x_stride: u32,
-    /// Floats from one vector of y to the next, a multiple of 4.
-    pub y_stride: u32,
-    /// Where row 0 of W goes in y, a multiple of 4.
-    pub y_first: u32,
-    /// Add to y instead of replacing it.
-    pub accumulate: bool,
+    /// x was prepared by [`Finish::Residual`], [`super::Weigh`] or [`super::SamplePick`] for a norm that this product completes.
+    pub norm: Option<DeferredNorm>,
+    /// What becomes of the products.
+    pub finish: Finish,
+}
+
+/// The second half of an RMSNorm whose first half multiplied the row by the norm's weight and left sums of its squares behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct DeferredNorm {
+    /// ε (`attention.layer_norm_rms_epsilon`).
+    pub epsilon: f32,
+    /// Partial sums of squares behind the row, one vec4 each.
+    pub partials: u32,
 }
 
 const WORKGROUP: u32 = 64;
@@ -31,42 +39,45 @@ impl Matvec {
     /// The dispatch.
     pub fn dispatch(&self, capabilities: Capabilities) -> Dispatch {
         debug_assert!((1..=8).contains(&self.vectors) && self.k.is_multiple_of(self.format.block_columns()));
-        let quads = self.rows.div_ceil(4);
-        let blocks = self.k / self.format.block_columns();
-        let group = group(blocks);
+        let partials = self.norm.map_or(0, |norm| norm.partials);
         let source = Source::new()
-            .uint("QUADS", quads)
-            .uint("BLOCKS", blocks)
+            .uint("QUADS", self.rows.div_ceil(4))
+            .uint("K", self.k)
+            .uint("BLOCKS", self.blocks())
             .uint("COLUMNS", self.vectors)
             .uint("X_STRIDE", self.x_stride / 4)
-            .uint("Y_STRIDE", self.y_stride / 4)
-            .uint("Y_FIRST", self.y_first / 4)
-            .flag("ACCUMULATE", self.accumulate);
-        let shader = self.format.read(source).reduce(WORKGROUP, group, capabilities).build(
-            "matvec",
-            include_str!("../../shaders/matvec.wgsl"),
-            &[Access::Read, Access::Read, Access::Read, Access::ReadWrite],
-        );
+            .uint("NORM_PARTIALS", partials)
+            .float("NORM_EPSILON", self.norm.map_or(0.0, |norm| norm.epsilon));
+        let source = self.format.read(source).reduce(WORKGROUP, self.group(), capabilities);
+        let mut bindings = vec![Access::Read; 3];
+        bindings.extend(self.finish.accesses());
+        let shader = self.finish.source(source).build("matvec", include_str!("../../shaders/matvec.wgsl"), &bindings);
         let planes = self.format.planes(self.rows, self.k);
-        let y = if self.accumulate { u64::from(self.rows) } else { 0 };
+        let row = 4 * u64::from(self.k) + 16 * u64::from(partials) + self.finish.row_bytes(self.rows);
         Dispatch {
             shader,
-            grid: Grid::Linear(quads.div_ceil(WORKGROUP / group)),
-            traffic: Traffic {
-                fixed: planes.quants + planes.scales + 4 * u64::from(self.vectors) * (u64::from(self.k) + y),
-                ..Default::default()
-            },
+            grid: Grid::Linear(self.workgroups()),
+            traffic: Traffic { fixed: planes.quants + planes.scales + u64::from(self.vectors) * row, ..Default::default() },
         }
     }
-}
 
-/// Invocations that share a quad: enough to split the blocks evenly, few enough that little of them idles.
-fn group(blocks: u32) -> u32 {
-    match blocks {
-        0..=15 => 4,
-        16..=31 => 8,
-        32..=127 => 16,
-        _ => 32,
+    /// Workgroups of the dispatch, each of which leaves one partial where `finish` makes some.
+    pub fn workgroups(&self) -> u32 {
+        self.rows.div_ceil(8).div_ceil(WORKGROUP / self.group())
+    }
+
+    fn blocks(&self) -> u32 {
+        self.k / self.format.block_columns()
+    }
+
+    /// Invocations that share two quads: enough to split the blocks evenly, few enough that little of them idles.
+    fn group(&self) -> u32 {
+        match self.blocks() {
+            0..=15 => 4,
+            16..=31 => 8,
+            32..=127 => 16,
+            _ => 32,
+        }
     }
 }
 

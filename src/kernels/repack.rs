@@ -10,6 +10,8 @@ use crate::gpu::{Access, Shader};
 pub struct RepackChunk {
     /// First quad of the matrix that the run fills.
     pub first_quad: u32,
+    /// From one quad of the run to the next, in quads of the matrix.
+    pub quad_step: u32,
     /// Rows in the run.
     pub rows: u32,
 }
@@ -21,12 +23,38 @@ pub struct Repack {
     pub format: Format,
     /// Columns of the matrix.
     pub k: u32,
+    /// The rows are reordered on the way.
+    pub reorder: Option<Reorder>,
+}
+
+/// Heads in which elements i and i + `rope_dims` / 2 turn together are stored with these two side by side, as every kernel expects them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reorder {
+    /// Rows of a head; a run has whole heads.
+    pub head_rows: u32,
+    /// Leading rows of a head that turn.
+    pub rope_dims: u32,
+}
+
+impl Reorder {
+    /// The row of the tensor that becomes row `row`, as `lib/bytes.wgsl` has it.
+    pub fn source_row(self, row: u32) -> u32 {
+        let element = row % self.head_rows;
+        match element < self.rope_dims {
+            true => row - element + element / 2 + element % 2 * (self.rope_dims / 2),
+            false => row,
+        }
+    }
 }
 
 impl Repack {
     /// The shader; its grid is [`Repack::workgroups`].
     pub fn shader(&self) -> Shader {
-        let source = Source::new().uint("BLOCKS", self.k / self.format.block_columns());
+        let reorder = self.reorder.unwrap_or(Reorder { head_rows: 1, rope_dims: 0 });
+        let source = Source::new()
+            .uint("BLOCKS", self.k / self.format.block_columns())
+            .uint("HEAD_ROWS", reorder.head_rows)
+            .uint("ROPE_DIMS", reorder.rope_dims);
         let bytes = include_str!("../../shaders/lib/bytes.wgsl");
         let plain = include_str!("../../shaders/repack/plain.wgsl");
         let (source, kernel) = match self.format {

@@ -3,15 +3,13 @@
 use super::source::Source;
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
-/// `y = x / √(mean(x²) + ε) · weight` for each of the step's rows. Bindings: x, weight, y, step.
+/// `y = x / √(mean(x²) + ε) · weight` for each of the step's rows. Bindings: x, weight, y.
 #[derive(Debug, Clone, Copy)]
 pub struct RmsNorm {
     /// Length of a row, a multiple of 4.
     pub k: u32,
     /// ε (`attention.layer_norm_rms_epsilon`).
     pub epsilon: f32,
-    /// Only the step's last row, written to row 0 of y.
-    pub last_row: bool,
 }
 
 const WORKGROUP: u32 = 64;
@@ -21,25 +19,13 @@ impl RmsNorm {
     pub fn dispatch(&self, capabilities: Capabilities) -> Dispatch {
         let shader = Source::new()
             .uint("K", self.k)
-            .uint("STRIDE", self.k / 4)
             .float("EPSILON", self.epsilon)
-            .flag("LAST_ROW", self.last_row)
-            .step()
             .reduce(WORKGROUP, WORKGROUP, capabilities)
-            .build(
-                "rms_norm",
-                include_str!("../../shaders/rms_norm.wgsl"),
-                &[Access::Read, Access::Read, Access::ReadWrite, Access::Read],
-            );
-        let row = 8 * u64::from(self.k);
+            .build("rms_norm", include_str!("../../shaders/rms_norm.wgsl"), &[Access::Read, Access::Read, Access::ReadWrite]);
         Dispatch {
             shader,
-            grid: if self.last_row { Grid::Linear(1) } else { Grid::Rows { x: 1, tile: 1 } },
-            traffic: if self.last_row {
-                Traffic { fixed: row, ..Default::default() }
-            } else {
-                Traffic { per_row: row, ..Default::default() }
-            },
+            grid: Grid::Rows { x: 1, tile: 1 },
+            traffic: Traffic { per_row: 8 * u64::from(self.k), ..Default::default() },
         }
     }
 }

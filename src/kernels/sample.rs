@@ -1,8 +1,9 @@
-//! Drawing the next token on the GPU: two dispatches, [`SampleScan`] over the whole vocabulary and [`SamplePick`] for the draw.
+//! Drawing the next token on the GPU: the LM head's epilogue ([`super::Finish::Logits`]) penalizes and sums up, [`SamplePick`] draws.
 //!
 //! The order is that of the field: temperature, top-k, top-p, min-p, then one draw with a counter-based generator (Philox), so that a seed
 //! and the number of tokens drawn decide everything. What is kept and how it is counted is written in `sample_pick.wgsl`.
 
+use super::format::Format;
 use super::source::{Source, Step};
 use crate::gpu::{Access, Dispatch, Grid, Traffic};
 
@@ -24,96 +25,129 @@ pub struct SamplingGpu {
     pub seed_low: u32,
     /// High half of the seed.
     pub seed_high: u32,
-    /// Fills the structure up to 32 bytes.
-    pub padding: u32,
 }
 
-/// The last tokens of a sequence, as `lib/history.wgsl` has it.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct History {
-    /// Tokens ever appended.
-    pub count: u32,
-    /// Token number n is at `n % LEN`.
-    pub ids: [u32; History::LEN],
-}
+/// All that changes from step to step of one sequence, in one buffer, as `lib/sequence.wgsl` has it: the [`Step`], how to draw, the last
+/// tokens, and one bit for each token of the vocabulary that is among these.
+#[derive(Debug)]
+pub struct Sequence;
 
-impl History {
+impl Sequence {
     /// Tokens that it remembers.
-    pub const LEN: usize = 64;
+    pub const HISTORY: usize = 64;
+    /// Bytes before the bits.
+    pub(super) const FIXED_BYTES: u64 = Self::ANSWER_OFFSET + (size_of::<SamplingGpu>() + 4 + 4 * Self::HISTORY) as u64;
+    /// Byte offset of what [`Sequence::answer`] makes; the [`Step`] comes before it.
+    pub const ANSWER_OFFSET: u64 = size_of::<Step>() as u64;
 
-    /// A history in which `ids` came last.
-    pub fn new(ids: &[u32]) -> Self {
-        let last = &ids[ids.len().saturating_sub(Self::LEN)..];
-        let mut history = Self { count: last.len() as u32, ids: [0; Self::LEN] };
-        history.ids[..last.len()].copy_from_slice(last);
-        history
+    /// Bytes for a vocabulary of `vocab` tokens.
+    pub fn bytes(vocab: u32) -> u64 {
+        Self::FIXED_BYTES + 4 * u64::from(vocab.div_ceil(32))
     }
 
-    /// The remembered tokens, in no particular order.
-    pub fn recent(&self) -> &[u32] {
-        &self.ids[..Self::LEN.min(self.count as usize)]
+    /// Everything but the step, for an answer that is drawn as `sampling` says and in which `ids` came before.
+    pub fn answer(sampling: &SamplingGpu, ids: &[u32], vocab: u32) -> Vec<u32> {
+        let last = &ids[ids.len().saturating_sub(Self::HISTORY)..];
+        let mut words = bytemuck::cast_slice(std::slice::from_ref(sampling)).to_vec();
+        words.push(last.len() as u32);
+        words.extend(last);
+        words.resize(words.len() + Self::HISTORY - last.len(), 0);
+        let bits = words.len();
+        words.resize(bits + vocab.div_ceil(32) as usize, 0);
+        for &id in last.iter().filter(|id| **id < vocab) {
+            words[bits + id as usize / 32] |= 1 << (id % 32);
+        }
+        words
     }
 }
 
-/// Workgroups of the scan and bytes of what each of them leaves, as in `lib/sampling.wgsl`.
-const PARTIALS: u32 = 128;
+/// Bytes of what a workgroup of the LM head leaves, as in `lib/sampling.wgsl`.
 const PARTIAL_BYTES: u64 = 12;
 
-/// The maximum and the softmax's sum of each part of the logits. Bindings: logits (vocab padded to a multiple of 4), sampling, partials.
+/// What follows a draw.
 #[derive(Debug, Clone, Copy)]
-pub struct SampleScan {
-    /// Tokens of the vocabulary.
-    pub vocab: u32,
+pub enum Next {
+    /// The token is embedded and the first norm prepared. Further bindings: norm weight, residual, weighted.
+    Embed {
+        /// Format of the embedding matrix.
+        format: Format,
+        /// Its columns, a multiple of 8.
+        k: u32,
+        /// Factor on every value (1 for most families).
+        scale: f32,
+        /// Partial sums of squares that the first layer expects, one vec4 each.
+        norm_partials: u32,
+    },
+    /// The token's id is left for [`super::Embed`], where the embedding matrix is split. Further bindings: ids.
+    Id,
 }
 
-impl SampleScan {
-    /// Bytes of the partials.
-    pub const PARTIALS_BYTES: u64 = PARTIALS as u64 * PARTIAL_BYTES;
-
-    /// The dispatch.
-    pub fn dispatch(&self) -> Dispatch {
-        let shader = Source::new()
-            .uint("VOCAB", self.vocab)
-            .uint("QUADS", self.vocab.div_ceil(4))
-            .fragment(include_str!("../../shaders/lib/sampling.wgsl"))
-            .build("sample_scan", include_str!("../../shaders/sample_scan.wgsl"), &[Access::Read, Access::Read, Access::ReadWrite]);
-        let traffic = Traffic { fixed: 4 * u64::from(self.vocab), ..Default::default() };
-        Dispatch { shader, grid: Grid::Linear(PARTIALS), traffic }
-    }
-}
-
-/// The draw: the token goes to the step and to `ids[0]` and joins the history; position goes up by the step's rows, and the next step has one.
-/// Bindings: logits, partials, sampling, step, ids, history.
+/// The draw: the token goes to the step and joins the history; position goes up by the step's rows, and the next step has one.
+/// Bindings: quants and scales of the embedding, sequence, logits (vocab padded to a multiple of 4), partials, and those of `next`.
 #[derive(Debug, Clone, Copy)]
 pub struct SamplePick {
     /// Tokens of the vocabulary, fewer than 2²⁴.
     pub vocab: u32,
+    /// Partials that the LM head leaves.
+    pub partials: u32,
+    /// What follows.
+    pub next: Next,
 }
 
 impl SamplePick {
+    /// Bytes of `partials` partials.
+    pub fn partials_bytes(partials: u32) -> u64 {
+        u64::from(partials) * PARTIAL_BYTES
+    }
+
     /// The dispatch. Its traffic is that of a greedy draw, which reads the partials only; other draws read the logits once to seventeen times.
     pub fn dispatch(&self) -> Dispatch {
         debug_assert!(self.vocab < 1 << 24);
         let quads = self.vocab.div_ceil(4);
         let run = quads.div_ceil(256);
-        let shader = Source::new()
+        let source = Source::new()
+            .uint("WORKGROUP", 256)
             .uint("VOCAB", self.vocab)
             .uint("QUADS", quads)
+            .uint("PARTIALS", self.partials)
             .uint("RUN", run)
             .uint("PART", run.div_ceil(256))
-            .step()
-            .fragment(include_str!("../../shaders/lib/history.wgsl"))
-            .fragment(include_str!("../../shaders/lib/sampling.wgsl"))
-            .fragment(include_str!("../../shaders/lib/philox.wgsl"))
-            .build(
-                "sample_pick",
-                include_str!("../../shaders/sample_pick.wgsl"),
-                &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite],
-            );
-        let bytes = SampleScan::PARTIALS_BYTES + (size_of::<SamplingGpu>() + size_of::<Step>()) as u64;
+            .sequence()
+            .fragment(include_str!("../../shaders/lib/philox.wgsl"));
+        let mut bindings = vec![Access::Read, Access::Read, Access::ReadWrite, Access::Read, Access::Read];
+        let mut bytes = Self::partials_bytes(self.partials) + Sequence::FIXED_BYTES;
+        let source = match self.next {
+            Next::Embed { format, k, scale, norm_partials } => {
+                bindings.extend([Access::Read, Access::ReadWrite, Access::ReadWrite]);
+                let quad = format.planes(4, k);
+                bytes += quad.quants + quad.scales + 4 * u64::from(k);
+                let source = source.uint("UNITS", k / 8).float("SCALE", scale).uint("NORM_PARTIALS", norm_partials);
+                format
+                    .read(source)
+                    .fragment(include_str!("../../shaders/lib/row.wgsl"))
+                    .fragment(include_str!("../../shaders/next/embed.wgsl"))
+            }
+            Next::Id => {
+                bindings.push(Access::ReadWrite);
+                source.fragment(include_str!("../../shaders/next/id.wgsl"))
+            }
+        };
+        let shader = source.build("sample_pick", include_str!("../../shaders/sample_pick.wgsl"), &bindings);
         Dispatch { shader, grid: Grid::Linear(1), traffic: Traffic { fixed: bytes, ..Default::default() } }
     }
+}
+
+/// `logits` after the penalty: once for each distinct token of `recent`, a positive logit divided, another multiplied.
+pub fn penalty_reference(logits: &[f32], recent: &[u32], penalty: f32) -> Vec<f32> {
+    let mut after = logits.to_vec();
+    for (&id, index) in recent.iter().zip(0..) {
+        if let Some(logit) = after.get_mut(id as usize)
+            && !recent[..index].contains(&id)
+        {
+            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        }
+    }
+    after
 }
 
 /// The first word of Philox 4x32-10 (Salmon et al. 2011) for `counter`.

@@ -59,6 +59,13 @@ impl Source {
         self.fragment(include_str!("../../shaders/lib/step.wgsl"))
     }
 
+    /// A step, how to draw, and what came before, in one structure.
+    pub(super) fn sequence(self) -> Self {
+        self.step()
+            .fragment(include_str!("../../shaders/lib/sampling.wgsl"))
+            .fragment(include_str!("../../shaders/lib/sequence.wgsl"))
+    }
+
     /// The reduction over `group` consecutive invocations of workgroups of `workgroup`, and the entry point.
     pub(super) fn reduce(mut self, workgroup: u32, group: u32, capabilities: Capabilities) -> Self {
         debug_assert!(group.is_power_of_two() && workgroup.is_multiple_of(group));

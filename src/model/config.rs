@@ -1,6 +1,5 @@
 //! What a model is, as data: read from a GGUF file's metadata, the same for every family.
 
-use crate::kernels::RopeLayout;
 use crate::weights::gguf::{GgufError, Metadata, TensorInfo};
 
 /// Why a file's description of its model cannot be used.
@@ -48,6 +47,15 @@ pub enum RopeScaling {
         /// Factor on sine and cosine.
         attention_factor: f64,
     },
+}
+
+/// Which elements of a head turn together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RopeLayout {
+    /// Elements 2i and 2i + 1, as the kernels have it.
+    Interleaved,
+    /// Elements i and i + `dims` / 2: rows of queries and keys are reordered when they are loaded.
+    HalfSplit,
 }
 
 /// Rotary position embedding (Su et al. 2021).

@@ -1,7 +1,6 @@
 //! Model families: for each architecture, where it differs from the others.
 
-use super::config::ConfigError;
-use crate::kernels::RopeLayout;
+use super::config::{ConfigError, RopeLayout};
 
 /// What makes one architecture different. Everything else comes from metadata.
 struct Family {

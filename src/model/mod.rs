@@ -8,7 +8,8 @@ mod model;
 mod plan;
 pub mod rope;
 mod weights;
+mod workspace;
 
-pub use config::{ConfigError, ModelConfig, Rope, RopeScaling};
+pub use config::{ConfigError, ModelConfig, Rope, RopeLayout, RopeScaling};
 pub use model::Model;
-pub use weights::{LayerWeights, Projection, WeightLoader, Weights, WeightsError};
+pub use weights::{GateUp, LayerWeights, Projection, WeightLoader, Weights, WeightsError};

@@ -1,10 +1,11 @@
 //! A model on the GPU: what the generate loop drives.
 
 use super::config::ModelConfig;
-use super::plan::{CHUNK, Planner, Width, Workspace};
+use super::plan::{Planner, Width, head_partials};
 use super::weights::Weights;
-use crate::gpu::{Binding, Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
-use crate::kernels::{History, KvType, Penalty, SamplePick, SampleScan, SamplingGpu, Step};
+use super::workspace::{CHUNK, Workspace};
+use crate::gpu::{Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
+use crate::kernels::{Attention, KvType, Sequence, Step};
 use crate::sampling::SamplingParams;
 
 /// Steps that are sent ahead of the last result read back.
@@ -21,20 +22,19 @@ pub struct Model {
     space: Workspace,
     /// Embedding and all blocks for a chunk of the prompt.
     prefill: Plan,
-    /// Embedding and all blocks for one token.
-    decode: Plan,
-    /// Final norm and LM head of the last row.
+    /// The prompt's last row on its way to the head.
+    leave: Plan,
+    /// Embedding of one id on its way to the blocks.
+    enter: Plan,
+    /// All blocks for one token, in a short context and in any.
+    decode: [Plan; 2],
+    /// LM head, and drawing a token, which also moves the step on.
     head: Plan,
-    /// Repetition penalty, in answers that have one.
-    penalize: Plan,
-    /// Drawing a token, which also moves the step on.
-    draw: Plan,
+    /// What drew a token did not embed it.
+    embedding_is_split: bool,
     /// Final norm and LM head of all rows, and the logits; made when first wanted.
     score: Option<(Plan, Buffer)>,
-    sampling: Buffer,
-    history: Buffer,
     ring: ReadbackRing,
-    penalized: bool,
 }
 
 impl std::fmt::Debug for Model {
@@ -49,22 +49,15 @@ impl Model {
     /// # Errors
     /// [`GpuError`] if the device has no room.
     pub fn new(gpu: &Gpu, config: ModelConfig, weights: Weights, context: u32, kv_type: KvType) -> Result<Self, GpuError> {
-        let space = Workspace::new(gpu, &config, &weights, context, kv_type)?;
+        let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
         let planner = Planner { gpu, config: &config, weights: &weights, space: &space };
-        let prefill = planner.blocks(Width::Many, config.layers as usize);
-        let decode = planner.blocks(Width::One, config.layers as usize);
-        let vocab = config.vocab;
-        let logits = gpu.buffer("logits", 4 * u64::from(vocab.next_multiple_of(4)))?;
-        let head = planner.head(&logits);
-        let sampling = gpu.buffer("sampling", size_of::<SamplingGpu>() as u64)?;
-        let history = gpu.buffer("history", size_of::<History>() as u64)?;
-        let partials = gpu.buffer("sampling partials", SampleScan::PARTIALS_BYTES)?;
-        let mut penalize = Plan::default();
-        penalize.push(gpu, &Penalty { vocab }.dispatch(), &[&logits, &sampling, &history].map(Binding::from));
-        let mut draw = Plan::default();
-        draw.push(gpu, &SampleScan { vocab }.dispatch(), &[&logits, &sampling, &partials].map(Binding::from));
-        let bindings = [&logits, &partials, &sampling, &space.step, &space.ids, &history].map(Binding::from);
-        draw.push(gpu, &SamplePick { vocab }.dispatch(), &bindings);
+        let layers = config.layers as usize;
+        let prefill = planner.prefill(layers);
+        let leave = planner.leave();
+        let enter = planner.enter();
+        let decode = [Width::Short, Width::One].map(|width| planner.decode(width, layers));
+        let head = planner.head();
+        let embedding_is_split = planner.embedding_is_split();
         let ring = ReadbackRing::new(gpu, TOKENS_IN_FLIGHT)?;
         gpu.check()?;
         Ok(Self {
@@ -73,15 +66,13 @@ impl Model {
             weights,
             space,
             prefill,
+            leave,
+            enter,
             decode,
             head,
-            penalize,
-            draw,
+            embedding_is_split,
             score: None,
-            sampling,
-            history,
             ring,
-            penalized: false,
         })
     }
 
@@ -120,22 +111,21 @@ impl Model {
         self.ring.depth()
     }
 
-    /// Dispatches of a decode step without penalty.
-    pub fn dispatches_per_token(&self) -> usize {
-        self.decode.len() + self.head.len() + self.draw.len()
+    /// Dispatches of a decode step at `position`.
+    pub fn dispatches_per_token(&self, position: u32) -> usize {
+        self.step(position).iter().map(|plan| plan.len()).sum()
     }
 
     /// Bytes that a greedy decode step at `position` reads, as its kernels declare them.
     pub fn bytes_read_per_token(&self, position: u32) -> u64 {
         let span = Span { position, rows: 1 };
-        [&self.decode, &self.head, &self.draw].iter().map(|plan| plan.bytes_read(span)).sum()
+        self.step(position).iter().map(|plan| plan.bytes_read(span)).sum()
     }
 
     /// Begins an answer: how its tokens are drawn, and which came before.
     pub fn begin(&mut self, sampling: &SamplingParams, prompt: &[u32]) {
-        self.gpu.write(&self.sampling, 0, bytemuck::bytes_of(&sampling.gpu()));
-        self.gpu.write(&self.history, 0, bytemuck::bytes_of(&History::new(prompt)));
-        self.penalized = sampling.has_penalty();
+        let answer = Sequence::answer(&sampling.gpu(), prompt, self.config.vocab);
+        self.gpu.write(&self.space.sequence, Sequence::ANSWER_OFFSET, bytemuck::cast_slice(&answer));
     }
 
     /// Runs a chunk of the prompt, at most [`Model::chunk`] tokens, the first of them at `position`.
@@ -148,31 +138,24 @@ impl Model {
     pub fn prefill_and_draw(&mut self, ids: &[u32], position: u32) -> Pending {
         let span = self.begin_span(ids, position);
         // One token alone is quicker as a decode step.
-        let blocks = if ids.len() == 1 { &self.decode } else { &self.prefill };
-        Self::draw_after(
-            &mut self.ring,
-            &self.gpu,
-            &self.space.step,
-            &[blocks, &self.head, &self.penalize, &self.draw],
-            self.penalized,
-            span,
-        )
+        let plans = match ids.len() {
+            1 => vec![&self.enter, &self.decode[reach(position)], &self.head],
+            _ => vec![&self.prefill, &self.leave, &self.head],
+        };
+        self.ring.run(&self.gpu, &plans, span, &self.space.sequence, Step::TOKEN_OFFSET)
     }
 
     /// Runs the token drawn last, at `position`, and draws the next. Nothing of it passes through the CPU.
     pub fn decode(&mut self, position: u32) -> Pending {
-        let span = Span { position, rows: 1 };
-        let plans = [&self.decode, &self.head, &self.penalize, &self.draw];
-        Self::draw_after(&mut self.ring, &self.gpu, &self.space.step, &plans, self.penalized, span)
+        let all = [&self.enter, &self.decode[reach(position)], &self.head];
+        let plans = if self.embedding_is_split { &all[..] } else { &all[1..] };
+        self.ring.run(&self.gpu, plans, Span { position, rows: 1 }, &self.space.sequence, Step::TOKEN_OFFSET)
     }
 
-    fn draw_after(ring: &mut ReadbackRing, gpu: &Gpu, step: &Buffer, plans: &[&Plan; 4], penalized: bool, span: Span) -> Pending {
-        let [blocks, head, penalize, draw] = *plans;
-        if penalized {
-            ring.run(gpu, &[blocks, head, penalize, draw], span, step, Step::TOKEN_OFFSET)
-        } else {
-            ring.run(gpu, &[blocks, head, draw], span, step, Step::TOKEN_OFFSET)
-        }
+    /// The plans of a decode step at `position`.
+    fn step(&self, position: u32) -> Vec<&Plan> {
+        let enter = self.embedding_is_split.then_some(&self.enter);
+        enter.into_iter().chain([&self.decode[reach(position)], &self.head]).collect()
     }
 
     /// The token that a pending step drew.
@@ -188,12 +171,17 @@ impl Model {
     /// # Errors
     /// The failure that the device reported.
     pub async fn hidden(&self, ids: &[u32], position: u32, layers: usize) -> Result<Vec<f32>, GpuError> {
-        let width = if ids.len() == 1 { Width::One } else { Width::Many };
         let planner = Planner { gpu: &self.gpu, config: &self.config, weights: &self.weights, space: &self.space };
         let span = self.begin_span(ids, position);
-        self.gpu.run(&planner.blocks(width, layers), span);
+        if ids.len() == 1 {
+            let width = if position < Attention::SHORT_CONTEXT { Width::Short } else { Width::One };
+            self.gpu.run(&self.enter, span);
+            self.gpu.run(&planner.decode(width, layers), span);
+        } else {
+            self.gpu.run(&planner.prefill(layers), span);
+        }
         let bytes = 4 * ids.len() as u64 * u64::from(self.config.embedding);
-        self.gpu.download(&self.space.activations.x, 0..bytes).await
+        self.gpu.download(&self.space.activations.residual, 0..bytes).await
     }
 
     /// Most rows of one [`Model::score`].
@@ -211,7 +199,7 @@ impl Model {
         if self.score.is_none() {
             let logits = self.gpu.buffer("logits of all rows", 4 * u64::from(SCORED_ROWS) * stride as u64)?;
             let planner = Planner { gpu: &self.gpu, config: &self.config, weights: &self.weights, space: &self.space };
-            self.score = Some((planner.head_of_all(&logits), logits));
+            self.score = Some((planner.score(&logits), logits));
         }
         let span = self.begin_span(ids, position);
         self.gpu.run(&self.prefill, span);
@@ -230,7 +218,12 @@ impl Model {
         debug_assert!(rows <= CHUNK && position + rows <= self.context());
         self.gpu.write(&self.space.ids, 0, bytemuck::cast_slice(ids));
         let step = Step { position, rows, drawn: 0, token: 0 };
-        self.gpu.write(&self.space.step, 0, bytemuck::bytes_of(&step));
+        self.gpu.write(&self.space.sequence, 0, bytemuck::bytes_of(&step));
         Span { position, rows }
     }
+}
+
+/// Which of [`Model::decode`]'s plans serves a position.
+fn reach(position: u32) -> usize {
+    usize::from(position >= Attention::SHORT_CONTEXT)
 }

@@ -1,98 +1,30 @@
 //! The plan of a transformer: the dispatches of a prefill chunk and of a decode step, with every pipeline, buffer and bind group made once.
+//!
+//! A block of a decode step is five dispatches, or six where the context is long:
+//! q, k and v with RoPE and the cache's write · attention (· merging its stretches) · output projection onto the residual stream ·
+//! gate and up with SwiGLU · down projection onto the residual stream. No norm has a dispatch: what writes the residual stream also leaves it
+//! multiplied by the next norm's weight, with the sums of its squares, and what reads that divides by the root of their mean.
+//! Prefill has the same with a tiled matmul and norms of their own.
 
 use super::config::ModelConfig;
 use super::rope;
-use super::weights::{LayerWeights, Projection, Weights};
-use crate::gpu::{Binding, Buffer, Gpu, GpuError, Plan};
-use crate::kernels::{Attention, Embed, KvType, Matmul, Matvec, RmsNorm, RopeKv, Swiglu, rope_turns};
-use crate::weights::Matrix;
+use super::weights::{GateUp, LayerWeights, Weights};
+use super::workspace::{LayerCache, Workspace};
+use crate::gpu::{Binding, Buffer, Gpu, Plan};
+use crate::kernels::{
+    Attention, DeferredNorm, Embed, Finish, KvType, Matmul, Matvec, Next, RmsNorm, RopeKv, SamplePick, Swiglu, Weigh,
+};
+use crate::weights::{Matrix, Shard};
 
-/// Token rows of the largest prefill chunk.
-pub(super) const CHUNK: u32 = 256;
-
-/// How a plan runs its projections.
+/// How a plan runs its blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Width {
-    /// One token row: matvec and split attention.
+    /// One token row at a position below [`Attention::SHORT_CONTEXT`].
+    Short,
+    /// One token row anywhere.
     One,
     /// Many token rows: tiled matmul and tiled attention.
     Many,
-}
-
-/// Keys and values of one layer, `[kv head][position][head_dim]` each.
-struct LayerCache {
-    k: Buffer,
-    v: Buffer,
-}
-
-/// What flows between the kernels of a step. Rows are token rows; every buffer has room for [`CHUNK`] of them.
-pub(super) struct Activations {
-    /// The residual stream, (rows, embedding).
-    pub(super) x: Buffer,
-    /// Normed input of a block's half, (rows, embedding).
-    normed: Buffer,
-    /// (rows, q | k | v)
-    qkv: Buffer,
-    /// Rotated queries, (rows, heads · head_dim).
-    q: Buffer,
-    /// Attention's output, (rows, heads · head_dim).
-    attended: Buffer,
-    /// Split attention's partial results.
-    partials: Buffer,
-    /// (rows, gate | up)
-    gate_up: Buffer,
-    /// (rows, feed_forward)
-    hidden: Buffer,
-}
-
-/// Every buffer of a model that is not a weight: KV cache, activations, and what says which step it is.
-pub(super) struct Workspace {
-    pub(super) context: u32,
-    pub(super) kv_type: KvType,
-    caches: Vec<LayerCache>,
-    turns: Buffer,
-    /// One [`crate::kernels::Step`].
-    pub(super) step: Buffer,
-    /// The step's token ids.
-    pub(super) ids: Buffer,
-    pub(super) activations: Activations,
-}
-
-impl Workspace {
-    pub(super) fn new(gpu: &Gpu, config: &ModelConfig, weights: &Weights, context: u32, kv_type: KvType) -> Result<Self, GpuError> {
-        let rows = |label: &str, width: u32| gpu.buffer(label, 4 * u64::from(CHUNK) * u64::from(width));
-        let q_width = config.heads * config.head_dim;
-        let kv_width = config.kv_heads * config.head_dim;
-        let activations = Activations {
-            x: rows("residual", config.embedding)?,
-            normed: rows("normed", config.embedding)?,
-            qkv: rows("qkv", q_width + 2 * kv_width)?,
-            q: rows("q", q_width)?,
-            attended: rows("attended", q_width)?,
-            partials: gpu.buffer("attention partials", attention(config, context, kv_type).partials_bytes())?,
-            gate_up: rows("gate and up", 2 * config.feed_forward)?,
-            hidden: rows("hidden", config.feed_forward)?,
-        };
-        let cache_bytes = kv_type.bytes(context, config.kv_heads, config.head_dim);
-        let caches = (0..config.layers)
-            .map(|_| Ok(LayerCache { k: gpu.buffer("keys", cache_bytes)?, v: gpu.buffer("values", cache_bytes)? }))
-            .collect::<Result<_, GpuError>>()?;
-        let frequencies = rope::frequencies(&config.rope, weights.rope_factors.as_deref());
-        Ok(Self {
-            context,
-            kv_type,
-            caches,
-            turns: gpu.upload("rope turns", &rope_turns(&frequencies))?,
-            step: gpu.buffer("step", 16)?,
-            ids: gpu.buffer("ids", 4 * u64::from(CHUNK))?,
-            activations,
-        })
-    }
-
-    /// Bytes of all layers' keys and values.
-    pub(super) fn kv_bytes(&self) -> u64 {
-        self.caches.iter().map(|cache| cache.k.size() + cache.v.size()).sum()
-    }
 }
 
 /// Makes plans for one model on one device.
@@ -104,9 +36,96 @@ pub(super) struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Embedding and the first `layers` blocks; leaves the residual stream in `activations.x`.
-    pub(super) fn blocks(&self, width: Width, layers: usize) -> Plan {
+    /// Many rows: their embedding and the first `layers` blocks, which leave the residual stream.
+    pub(super) fn prefill(&self, layers: usize) -> Plan {
         let mut plan = Plan::default();
+        self.embed(&mut plan);
+        self.blocks(&mut plan, Width::Many, layers);
+        plan
+    }
+
+    /// The embedding of one id, prepared for [`Planner::decode`].
+    pub(super) fn enter(&self) -> Plan {
+        let mut plan = Plan::default();
+        self.embed(&mut plan);
+        self.weigh(&mut plan, self.first_norm());
+        plan
+    }
+
+    /// The first `layers` blocks for one row, which leave it prepared for the next block or for [`Planner::head`].
+    pub(super) fn decode(&self, width: Width, layers: usize) -> Plan {
+        let mut plan = Plan::default();
+        self.blocks(&mut plan, width, layers);
+        plan
+    }
+
+    /// The last row that [`Planner::prefill`] left, prepared for [`Planner::head`].
+    pub(super) fn leave(&self) -> Plan {
+        let mut plan = Plan::default();
+        self.weigh(&mut plan, &self.weights.output_norm);
+        plan
+    }
+
+    /// The LM head for one row, and the draw of a token; unless [`Planner::embedding_is_split`], the next step's embedding too.
+    pub(super) fn head(&self) -> Plan {
+        let mut plan = Plan::default();
+        let (config, space, buffers) = (self.config, self.space, &self.space.activations);
+        let mut partials = 0;
+        for shard in &self.weights.head().shards {
+            let finish = Finish::Logits { vocab: config.vocab, first: shard.first_row, partial_first: partials };
+            let matvec = self.deferred(self.weights.head(), shard, finish);
+            let bindings = [&buffers.weighted, &space.sequence, &space.logits, &space.head_partials];
+            self.product(&mut plan, Width::One, matvec, shard, &bindings);
+            partials += matvec.workgroups();
+        }
+        let table = &self.weights.token_embd;
+        let next = if self.embedding_is_split() {
+            Next::Id
+        } else {
+            let norm_partials = residual_partials(&self.last_layer().ffn_down);
+            Next::Embed { format: table.format, k: table.columns, scale: 1.0, norm_partials }
+        };
+        let pick = SamplePick { vocab: config.vocab, partials, next };
+        let mut bindings = vec![table.shards[0].quants.clone(), table.shards[0].scales.clone()];
+        bindings.extend([&space.sequence, &space.logits, &space.head_partials].map(Binding::from));
+        match next {
+            Next::Embed { .. } => {
+                bindings.extend([self.first_norm(), &buffers.residual, &buffers.weighted].map(Binding::from));
+            }
+            Next::Id => bindings.push(space.ids.whole()),
+        }
+        plan.push(self.gpu, &pick.dispatch(), &bindings);
+        plan
+    }
+
+    /// The final norm and the LM head for all rows that [`Planner::prefill`] left; logits get (rows, vocab padded to a multiple of 4).
+    pub(super) fn score(&self, logits: &Buffer) -> Plan {
+        let mut plan = Plan::default();
+        let normed = &self.space.activations.normed;
+        self.norm(&mut plan, &self.weights.output_norm);
+        let stride = self.config.vocab.next_multiple_of(4);
+        for shard in &self.weights.head().shards {
+            let finish = Finish::Store { y_stride: stride, y_first: shard.first_row, accumulate: false };
+            let matvec = plain(self.weights.head(), shard, finish);
+            self.product(&mut plan, Width::Many, matvec, shard, &[normed, &self.space.sequence, logits]);
+        }
+        plan
+    }
+
+    /// The embedding matrix is in several buffers, and [`Planner::head`] leaves a drawn token's id for [`Planner::enter`].
+    pub(super) fn embedding_is_split(&self) -> bool {
+        self.weights.token_embd.shards.len() > 1
+    }
+
+    fn first_norm(&self) -> &Buffer {
+        self.weights.layers.first().map_or(&self.weights.output_norm, |layer| &layer.attn_norm)
+    }
+
+    fn last_layer(&self) -> &LayerWeights {
+        &self.weights.layers[self.weights.layers.len() - 1]
+    }
+
+    fn embed(&self, plan: &mut Plan) {
         let table = &self.weights.token_embd;
         for shard in &table.shards {
             let embed = Embed {
@@ -117,133 +136,177 @@ impl Planner<'_> {
                 y_stride: self.config.embedding,
                 scale: 1.0,
             };
-            let bindings = [shard.quants.clone(), shard.scales.clone(), self.space.ids.whole(), self.space.activations.x.whole()];
+            let bindings =
+                [shard.quants.clone(), shard.scales.clone(), self.space.ids.whole(), self.space.activations.residual.whole()];
             plan.push(self.gpu, &embed.dispatch(), &bindings);
         }
-        for (weights, cache) in self.weights.layers.iter().zip(&self.space.caches).take(layers) {
-            self.attention_half(&mut plan, width, weights, cache);
-            self.feed_forward_half(&mut plan, width, weights);
-        }
-        plan
     }
 
-    /// The final norm of the step's last row and the LM head: logits of one row.
-    pub(super) fn head(&self, logits: &Buffer) -> Plan {
-        let mut plan = Plan::default();
-        let normed = &self.space.activations.normed;
-        self.norm(&mut plan, &self.space.activations.x, &self.weights.output_norm, normed, true);
-        self.head_projection(&mut plan, Width::One, normed, logits);
-        plan
-    }
-
-    /// The final norm and the LM head for all rows.
-    pub(super) fn head_of_all(&self, logits: &Buffer) -> Plan {
-        let mut plan = Plan::default();
-        let normed = &self.space.activations.normed;
-        self.norm(&mut plan, &self.space.activations.x, &self.weights.output_norm, normed, false);
-        self.head_projection(&mut plan, Width::Many, normed, logits);
-        plan
-    }
-
-    fn head_projection(&self, plan: &mut Plan, width: Width, normed: &Buffer, logits: &Buffer) {
-        let stride = self.config.vocab.next_multiple_of(4);
-        self.project(plan, width, self.weights.head(), 0, normed, logits, stride, false);
-    }
-
-    fn attention_half(&self, plan: &mut Plan, width: Width, weights: &LayerWeights, cache: &LayerCache) {
-        let config = self.config;
+    fn weigh(&self, plan: &mut Plan, norm_weight: &Buffer) {
         let buffers = &self.space.activations;
-        let q_width = config.heads * config.head_dim;
-        let qkv_width = q_width + 2 * config.kv_heads * config.head_dim;
-        self.norm(plan, &buffers.x, &weights.attn_norm, &buffers.normed, false);
-        self.projections(plan, width, &weights.qkv, &buffers.normed, &buffers.qkv, qkv_width);
-        let rope_kv = RopeKv {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            rope_dims: config.rope.dims,
-            layout: config.rope.layout,
-            attention_factor: rope::attention_factor(&config.rope) as f32,
-            qkv_stride: qkv_width,
-            q_first: 0,
-            k_first: q_width,
-            v_first: q_width + config.kv_heads * config.head_dim,
-            context: self.space.context,
-            kv_type: self.space.kv_type,
-        };
-        let bindings = [&buffers.qkv, &self.space.turns, &buffers.q, &cache.k, &cache.v, &self.space.step].map(Binding::from);
-        plan.push(self.gpu, &rope_kv.dispatch(), &bindings);
-        let attention = attention(config, self.space.context, self.space.kv_type);
+        let weigh = Weigh { k: self.config.embedding, partials: residual_partials(&self.last_layer().ffn_down) };
+        let bindings = [&buffers.residual, norm_weight, &buffers.weighted, &self.space.sequence].map(Binding::from);
+        plan.push(self.gpu, &weigh.dispatch(self.gpu.capabilities()), &bindings);
+    }
+
+    fn blocks(&self, plan: &mut Plan, width: Width, layers: usize) {
+        let all = &self.weights.layers;
+        let next_norms = all.iter().skip(1).map(|layer| &layer.attn_norm).chain([&self.weights.output_norm]);
+        // Who wrote the residual stream last decides how many sums of squares there are.
+        let mut squares = residual_partials(&self.last_layer().ffn_down);
+        for ((layer, cache), next_norm) in all.iter().zip(&self.space.caches).zip(next_norms).take(layers) {
+            self.attention_half(plan, width, layer, cache, squares);
+            squares = residual_partials(&layer.attn_output);
+            self.feed_forward_half(plan, width, layer, next_norm, squares);
+            squares = residual_partials(&layer.ffn_down);
+        }
+    }
+
+    fn attention_half(&self, plan: &mut Plan, width: Width, layer: &LayerWeights, cache: &LayerCache, squares: u32) {
+        let (config, space, buffers) = (self.config, self.space, &self.space.activations);
+        let x = self.half_input(plan, width, &layer.attn_norm);
+        for projection in &layer.qkv {
+            for shard in &projection.matrix.shards {
+                let finish = Finish::RopeKv(RopeKv {
+                    heads: config.heads,
+                    kv_heads: config.kv_heads,
+                    head_dim: config.head_dim,
+                    rope_dims: config.rope.dims,
+                    attention_factor: rope::attention_factor(&config.rope) as f32,
+                    context: space.context,
+                    kv_type: space.kv_type,
+                    first: projection.first + shard.first_row,
+                });
+                let matvec = self.half_product(&projection.matrix, shard, squares, finish);
+                let bindings = [x, &space.sequence, &space.turns, &buffers.q, &cache.k, &cache.v];
+                self.product(plan, width, matvec, shard, &bindings);
+            }
+        }
+        let attention = attention(config, space.context, space.kv_type);
+        let capabilities = self.gpu.capabilities();
+        let bindings = |y| [&buffers.q, &cache.k, &cache.v, y, &space.sequence].map(Binding::from);
         match width {
+            Width::Short => plan.push(self.gpu, &attention.decode_short(capabilities), &bindings(&buffers.attended)),
             Width::One => {
-                let bindings = [&buffers.q, &cache.k, &cache.v, &buffers.partials, &self.space.step].map(Binding::from);
-                plan.push(self.gpu, &attention.decode(self.gpu.capabilities()), &bindings);
-                let bindings = [&buffers.partials, &buffers.attended, &self.space.step].map(Binding::from);
-                plan.push(self.gpu, &attention.merge(self.gpu.capabilities()), &bindings);
+                plan.push(self.gpu, &attention.decode(capabilities), &bindings(&buffers.partials));
+                let bindings = [&buffers.partials, &buffers.attended, &space.sequence].map(Binding::from);
+                plan.push(self.gpu, &attention.merge(capabilities), &bindings);
             }
-            Width::Many => {
-                let bindings = [&buffers.q, &cache.k, &cache.v, &buffers.attended, &self.space.step].map(Binding::from);
-                plan.push(self.gpu, &attention.prefill(), &bindings);
-            }
+            Width::Many => plan.push(self.gpu, &attention.prefill(), &bindings(&buffers.attended)),
         }
-        let output = &weights.attn_output;
-        self.project(plan, width, &output.matrix, output.first, &buffers.attended, &buffers.x, config.embedding, true);
+        self.onto_residual(plan, width, &layer.attn_output, &buffers.attended, &layer.ffn_norm);
     }
 
-    fn feed_forward_half(&self, plan: &mut Plan, width: Width, weights: &LayerWeights) {
-        let config = self.config;
+    fn feed_forward_half(&self, plan: &mut Plan, width: Width, layer: &LayerWeights, next_norm: &Buffer, squares: u32) {
+        let (space, buffers) = (self.space, &self.space.activations);
+        let ff = self.config.feed_forward;
+        let x = self.half_input(plan, width, &layer.ffn_norm);
+        match (&layer.gate_up, &buffers.gate_up) {
+            (GateUp::Interleaved(both), _) => {
+                for shard in &both.shards {
+                    let finish = Finish::Swiglu { y_stride: ff, first: shard.first_row };
+                    let matvec = self.half_product(both, shard, squares, finish);
+                    self.product(plan, width, matvec, shard, &[x, &space.sequence, &buffers.hidden]);
+                }
+            }
+            (GateUp::Apart(two), Some(gate_up)) => {
+                for (matrix, first) in two.iter().zip([0, ff]) {
+                    for shard in &matrix.shards {
+                        let finish = Finish::Store { y_stride: 2 * ff, y_first: first + shard.first_row, accumulate: false };
+                        let matvec = self.half_product(matrix, shard, squares, finish);
+                        self.product(plan, width, matvec, shard, &[x, &space.sequence, gate_up]);
+                    }
+                }
+                let swiglu = Swiglu { k: ff, x_stride: 2 * ff, up_first: ff };
+                plan.push(self.gpu, &swiglu.dispatch(), &[gate_up.whole(), buffers.hidden.whole()]);
+            }
+            (GateUp::Apart(_), None) => debug_assert!(false, "the workspace has no room for gate and up"),
+        }
+        self.onto_residual(plan, width, &layer.ffn_down, &buffers.hidden, next_norm);
+    }
+
+    /// What a half of a block begins with: for one row it is prepared already.
+    fn half_input(&self, plan: &mut Plan, width: Width, norm_weight: &Buffer) -> &Buffer {
+        if width != Width::Many {
+            return &self.space.activations.weighted;
+        }
+        self.norm(plan, norm_weight);
+        &self.space.activations.normed
+    }
+
+    fn norm(&self, plan: &mut Plan, weight: &Buffer) {
         let buffers = &self.space.activations;
-        let ff = config.feed_forward;
-        self.norm(plan, &buffers.x, &weights.ffn_norm, &buffers.normed, false);
-        self.projections(plan, width, &weights.gate_up, &buffers.normed, &buffers.gate_up, 2 * ff);
-        let swiglu = Swiglu { k: ff, x_stride: 2 * ff, up_first: ff };
-        plan.push(self.gpu, &swiglu.dispatch(), &[buffers.gate_up.whole(), buffers.hidden.whole()]);
-        let down = &weights.ffn_down;
-        self.project(plan, width, &down.matrix, down.first, &buffers.hidden, &buffers.x, config.embedding, true);
-    }
-
-    fn norm(&self, plan: &mut Plan, x: &Buffer, weight: &Buffer, y: &Buffer, last_row: bool) {
-        let norm = RmsNorm { k: self.config.embedding, epsilon: self.config.rms_epsilon, last_row };
-        let bindings = [x, weight, y, &self.space.step].map(Binding::from);
+        let norm = RmsNorm { k: self.config.embedding, epsilon: self.config.rms_epsilon };
+        let bindings = [&buffers.residual, weight, &buffers.normed].map(Binding::from);
         plan.push(self.gpu, &norm.dispatch(self.gpu.capabilities()), &bindings);
     }
 
-    fn projections(&self, plan: &mut Plan, width: Width, projections: &[Projection], x: &Buffer, y: &Buffer, y_stride: u32) {
-        for projection in projections {
-            self.project(plan, width, &projection.matrix, projection.first, x, y, y_stride, false);
+    /// `residual += W x`; for one row `norm_weight`'s norm is prepared as well.
+    fn onto_residual(&self, plan: &mut Plan, width: Width, matrix: &Matrix, x: &Buffer, norm_weight: &Buffer) {
+        let (space, buffers) = (self.space, &self.space.activations);
+        let k = self.config.embedding;
+        let mut partial_first = 0;
+        for shard in &matrix.shards {
+            let first = shard.first_row;
+            if width == Width::Many {
+                let finish = Finish::Store { y_stride: k, y_first: first, accumulate: true };
+                let matvec = plain(matrix, shard, finish);
+                self.product(plan, width, matvec, shard, &[x, &space.sequence, &buffers.residual]);
+            } else {
+                let weighted_stride = (buffers.weighted.size() / 4) as u32;
+                let finish = Finish::Residual { k, first, weighted_stride, partial_first };
+                let matvec = plain(matrix, shard, finish);
+                let bindings = [x, &space.sequence, &buffers.residual, norm_weight, &buffers.weighted];
+                self.product(plan, width, matvec, shard, &bindings);
+                partial_first += matvec.workgroups();
+            }
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a product has these operands")]
-    fn project(
-        &self,
-        plan: &mut Plan,
-        width: Width,
-        matrix: &Matrix,
-        first: u32,
-        x: &Buffer,
-        y: &Buffer,
-        y_stride: u32,
-        accumulate: bool,
-    ) {
-        for shard in &matrix.shards {
-            let (format, rows, k, x_stride) = (matrix.format, shard.rows, matrix.columns, matrix.columns);
-            let y_first = first + shard.first_row;
-            let mut bindings = vec![shard.quants.clone(), shard.scales.clone(), x.whole(), y.whole()];
-            let dispatch = match width {
-                Width::One => Matvec { format, rows, k, vectors: 1, x_stride, y_stride, y_first, accumulate }
-                    .dispatch(self.gpu.capabilities()),
-                Width::Many => {
-                    bindings.push(self.space.step.whole());
-                    Matmul { format, rows, k, x_stride, y_stride, y_first, accumulate }.dispatch()
-                }
-            };
-            plan.push(self.gpu, &dispatch, &bindings);
-        }
+    /// One shard's product with a block half's input, whose norm has `squares` partial sums where it is deferred.
+    fn half_product(&self, matrix: &Matrix, shard: &Shard, squares: u32, finish: Finish) -> Matvec {
+        let norm = DeferredNorm { epsilon: self.config.rms_epsilon, partials: squares };
+        Matvec { norm: Some(norm), ..plain(matrix, shard, finish) }
+    }
+
+    /// The LM head's product: the last layer wrote its input.
+    fn deferred(&self, matrix: &Matrix, shard: &Shard, finish: Finish) -> Matvec {
+        self.half_product(matrix, shard, residual_partials(&self.last_layer().ffn_down), finish)
+    }
+
+    /// Bindings: x and those of the finish.
+    fn product(&self, plan: &mut Plan, width: Width, matvec: Matvec, shard: &Shard, bindings: &[&Buffer]) {
+        let dispatch = match width {
+            Width::Short | Width::One => matvec.dispatch(self.gpu.capabilities()),
+            Width::Many => {
+                let Matvec { format, rows, k, x_stride, finish, .. } = matvec;
+                Matmul { format, rows, k, x_stride, finish }.dispatch()
+            }
+        };
+        let mut all = vec![shard.quants.clone(), shard.scales.clone()];
+        all.extend(bindings.iter().map(|buffer| buffer.whole()));
+        plan.push(self.gpu, &dispatch, &all);
     }
 }
 
-fn attention(config: &ModelConfig, context: u32, kv_type: KvType) -> Attention {
+/// One shard's product with x as it is.
+fn plain(matrix: &Matrix, shard: &Shard, finish: Finish) -> Matvec {
+    let (rows, k) = (shard.rows, matrix.columns);
+    Matvec { format: matrix.format, rows, k, vectors: 1, x_stride: k, norm: None, finish }
+}
+
+/// Partial sums of squares that a decode step's product with `matrix` leaves behind the residual stream.
+pub(super) fn residual_partials(matrix: &Matrix) -> u32 {
+    let finish = Finish::Residual { k: matrix.rows, first: 0, weighted_stride: 0, partial_first: 0 };
+    matrix.shards.iter().map(|shard| plain(matrix, shard, finish).workgroups()).sum()
+}
+
+/// Partials that the LM head leaves for sampling.
+pub(super) fn head_partials(weights: &Weights) -> u32 {
+    residual_partials(weights.head())
+}
+
+pub(super) fn attention(config: &ModelConfig, context: u32, kv_type: KvType) -> Attention {
     Attention {
         heads: config.heads,
         kv_heads: config.kv_heads,

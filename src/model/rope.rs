@@ -38,7 +38,7 @@ pub fn attention_factor(rope: &Rope) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::RopeLayout;
+    use crate::model::RopeLayout;
 
     fn rope(scaling: RopeScaling) -> Rope {
         Rope { dims: 64, layout: RopeLayout::HalfSplit, base: 10_000.0, scaling }

@@ -1,10 +1,14 @@
 //! A model's weights on the GPU, and how a file's tensors get there.
 
-use super::config::{ConfigError, ModelConfig};
+use super::config::{ConfigError, ModelConfig, RopeLayout};
 use crate::gpu::{Buffer, Gpu, GpuError};
+use crate::kernels::{Format, Reorder};
 use crate::weights::gguf::TensorInfo;
 use crate::weights::source::Source;
-use crate::weights::{Matrix, UploadError, Uploader, matrix_format};
+use crate::weights::{Matrix, Placement, UploadError, Uploader, matrix_format};
+
+/// Rows that the kernels take together.
+const PAIR_ROWS: u32 = 8;
 
 /// A matrix and where its rows go in a row of its output.
 #[derive(Debug)]
@@ -15,21 +19,30 @@ pub struct Projection {
     pub first: u32,
 }
 
+/// The two matrices of a gated feed-forward network.
+#[derive(Debug)]
+pub enum GateUp {
+    /// One matrix with quads of `ffn_gate` and of `ffn_up` by turns: their types agree.
+    Interleaved(Matrix),
+    /// `ffn_gate` and `ffn_up`
+    Apart([Matrix; 2]),
+}
+
 /// One transformer block.
 #[derive(Debug)]
 pub struct LayerWeights {
     /// `attn_norm.weight`
     pub attn_norm: Buffer,
-    /// `attn_q`, `attn_k`, `attn_v`: one stacked matrix where their types agree, else three.
+    /// `attn_q`, `attn_k`, `attn_v`: neighbours whose types agree are one stacked matrix.
     pub qkv: Vec<Projection>,
     /// `attn_output.weight`
-    pub attn_output: Projection,
+    pub attn_output: Matrix,
     /// `ffn_norm.weight`
     pub ffn_norm: Buffer,
-    /// `ffn_gate`, `ffn_up`: one stacked matrix where their types agree, else two.
-    pub gate_up: Vec<Projection>,
+    /// `ffn_gate.weight`, `ffn_up.weight`
+    pub gate_up: GateUp,
     /// `ffn_down.weight`
-    pub ffn_down: Projection,
+    pub ffn_down: Matrix,
 }
 
 /// All weights of a model.
@@ -55,12 +68,15 @@ impl Weights {
 
     /// Bytes that one decode step has to read: all blocks and the head, but of the embedding only a row.
     pub fn step_bytes(&self) -> u64 {
-        let projections = |list: &[Projection]| list.iter().map(|projection| projection.matrix.bytes()).sum::<u64>();
         let layer = |layer: &LayerWeights| {
-            projections(&layer.qkv)
-                + layer.attn_output.matrix.bytes()
-                + projections(&layer.gate_up)
-                + layer.ffn_down.matrix.bytes()
+            let gate_up = match &layer.gate_up {
+                GateUp::Interleaved(both) => both.bytes(),
+                GateUp::Apart(two) => two.iter().map(Matrix::bytes).sum(),
+            };
+            layer.qkv.iter().map(|projection| projection.matrix.bytes()).sum::<u64>()
+                + layer.attn_output.bytes()
+                + gate_up
+                + layer.ffn_down.bytes()
                 + layer.attn_norm.size()
                 + layer.ffn_norm.size()
         };
@@ -75,7 +91,7 @@ impl Weights {
 
 /// Where a tensor goes.
 enum Target {
-    Rows { matrix: Matrix, first_row: u32 },
+    Rows { matrix: Matrix, placement: Placement },
     Vector(Buffer),
     RopeFactors,
 }
@@ -123,8 +139,8 @@ impl<'a> WeightLoader<'a> {
         let mut relay = |bytes| arrived(bytes).map_err(Stop::Caller);
         for (tensor, target) in &self.placed {
             match target {
-                Target::Rows { matrix, first_row } => {
-                    uploader.matrix(tensor, matrix, *first_row, &mut relay).await.map_err(Stop::into_error)?;
+                Target::Rows { matrix, placement } => {
+                    uploader.matrix(tensor, matrix, *placement, &mut relay).await.map_err(Stop::into_error)?;
                 }
                 Target::Vector(buffer) => {
                     let values = uploader.vector(tensor, tensor.columns()).await.map_err(WeightsError::from)?;
@@ -144,11 +160,9 @@ impl<'a> WeightLoader<'a> {
     fn allocate(&mut self) -> Result<Weights, WeightsError> {
         let config = self.config;
         let embedding = config.embedding;
-        let q_rows = config.heads * config.head_dim;
-        let kv_rows = config.kv_heads * config.head_dim;
-        let token_embd = self.matrix(&[("token_embd.weight".into(), config.vocab)], embedding)?.remove(0).matrix;
+        let token_embd = self.matrix("token_embd.weight", config.vocab, embedding)?;
         let output = match self.find("output.weight") {
-            Some(_) => Some(self.matrix(&[("output.weight".into(), config.vocab)], embedding)?.remove(0).matrix),
+            Some(_) => Some(self.matrix("output.weight", config.vocab, embedding)?),
             None => None,
         };
         let mut layers = Vec::new();
@@ -156,12 +170,11 @@ impl<'a> WeightLoader<'a> {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
             layers.push(LayerWeights {
                 attn_norm: self.vector(&name("attn_norm"), embedding)?,
-                qkv: self.matrix(&[(name("attn_q"), q_rows), (name("attn_k"), kv_rows), (name("attn_v"), kv_rows)], embedding)?,
-                attn_output: self.matrix(&[(name("attn_output"), embedding)], q_rows)?.remove(0),
+                qkv: self.qkv(["attn_q", "attn_k", "attn_v"].map(name))?,
+                attn_output: self.matrix(&name("attn_output"), embedding, config.heads * config.head_dim)?,
                 ffn_norm: self.vector(&name("ffn_norm"), embedding)?,
-                gate_up: self
-                    .matrix(&[(name("ffn_gate"), config.feed_forward), (name("ffn_up"), config.feed_forward)], embedding)?,
-                ffn_down: self.matrix(&[(name("ffn_down"), embedding)], config.feed_forward)?.remove(0),
+                gate_up: self.gate_up(["ffn_gate", "ffn_up"].map(name))?,
+                ffn_down: self.matrix(&name("ffn_down"), embedding, config.feed_forward)?,
             });
         }
         if let Some(tensor) = self.find("rope_freqs.weight") {
@@ -198,34 +211,63 @@ impl<'a> WeightLoader<'a> {
         Ok(buffer)
     }
 
-    /// Room for matrices whose outputs stand side by side: one stacked matrix where the types agree and rows are whole quads.
-    fn matrix(&mut self, parts: &[(String, u32)], columns: u32) -> Result<Vec<Projection>, WeightsError> {
-        let mut found = Vec::new();
-        for (name, rows) in parts {
-            let tensor = self.needed(name)?;
-            self.expect(tensor, &[columns, *rows])?;
-            found.push((tensor, matrix_format(tensor)?, *rows));
+    /// A tensor of (rows, columns) weights, checked.
+    fn tensor(&self, name: &str, rows: u32, columns: u32) -> Result<(&'a TensorInfo, Format), WeightsError> {
+        let tensor = self.needed(name)?;
+        self.expect(tensor, &[columns, rows])?;
+        Ok((tensor, matrix_format(tensor)?))
+    }
+
+    /// Room for a matrix of its own.
+    fn matrix(&mut self, name: &str, rows: u32, columns: u32) -> Result<Matrix, WeightsError> {
+        let (tensor, format) = self.tensor(name, rows, columns)?;
+        let matrix = Matrix::new(self.gpu, name, format, rows, columns, PAIR_ROWS)?;
+        self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), placement: Placement::WHOLE }));
+        Ok(matrix)
+    }
+
+    /// Room for the projections to queries, keys and values: neighbours whose types agree are stacked.
+    fn qkv(&mut self, names: [String; 3]) -> Result<Vec<Projection>, WeightsError> {
+        let ModelConfig { heads, kv_heads, head_dim, embedding, rope, .. } = *self.config;
+        // Values do not turn.
+        let reorder = (rope.layout == RopeLayout::HalfSplit).then_some(Reorder { head_rows: head_dim, rope_dims: rope.dims });
+        let rows = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim];
+        let mut parts = Vec::new();
+        for ((name, rows), reorder) in names.iter().zip(rows).zip([reorder, reorder, None]) {
+            let (tensor, format) = self.tensor(name, rows, embedding)?;
+            parts.push((tensor, format, rows, reorder));
         }
-        let stackable = found.iter().all(|(_, format, rows)| *format == found[0].1 && rows.is_multiple_of(4));
         let mut projections = Vec::new();
         let mut first = 0;
-        if stackable {
-            let rows = found.iter().map(|(_, _, rows)| rows).sum();
-            let matrix = Matrix::new(self.gpu, &parts[0].0, found[0].1, rows, columns)?;
-            for (tensor, _, rows) in found {
-                self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), first_row: first }));
-                first += rows;
+        for stack in parts.chunk_by(|a, b| a.1 == b.1) {
+            let rows = stack.iter().map(|(_, _, rows, _)| rows).sum();
+            let matrix = Matrix::new(self.gpu, &stack[0].0.name, stack[0].1, rows, embedding, head_dim)?;
+            let mut first_quad = 0;
+            for &(tensor, _, rows, reorder) in stack {
+                let placement = Placement { first_quad, quad_step: 1, reorder };
+                self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), placement }));
+                first_quad += rows / 4;
             }
-            projections.push(Projection { matrix, first: 0 });
-        } else {
-            for (tensor, format, rows) in found {
-                let matrix = Matrix::new(self.gpu, &tensor.name, format, rows, columns)?;
-                self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), first_row: 0 }));
-                projections.push(Projection { matrix, first });
-                first += rows;
-            }
+            projections.push(Projection { matrix, first });
+            first += rows;
         }
         Ok(projections)
+    }
+
+    /// Room for the gate and up projections: one matrix, quad by quad, if their types agree.
+    fn gate_up(&mut self, names: [String; 2]) -> Result<GateUp, WeightsError> {
+        let ModelConfig { feed_forward, embedding, .. } = *self.config;
+        let [gate, up] = [self.tensor(&names[0], feed_forward, embedding)?, self.tensor(&names[1], feed_forward, embedding)?];
+        if gate.1 != up.1 {
+            let [gate, up] = names;
+            return Ok(GateUp::Apart([self.matrix(&gate, feed_forward, embedding)?, self.matrix(&up, feed_forward, embedding)?]));
+        }
+        let matrix = Matrix::new(self.gpu, &names[0], gate.1, 2 * feed_forward, embedding, PAIR_ROWS)?;
+        for (first_quad, (tensor, _)) in [gate, up].into_iter().enumerate() {
+            let placement = Placement { first_quad: first_quad as u32, quad_step: 2, reorder: None };
+            self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), placement }));
+        }
+        Ok(GateUp::Interleaved(matrix))
     }
 
     fn refuse_unknown(&self) -> Result<(), ConfigError> {

@@ -55,11 +55,6 @@ impl SamplingParams {
         self.temperature < GREEDY
     }
 
-    /// The plan needs the penalty's dispatch.
-    pub fn has_penalty(&self) -> bool {
-        self.repeat_penalty != 1.0
-    }
-
     /// Whether every parameter is in its range.
     ///
     /// # Errors
@@ -89,7 +84,6 @@ impl SamplingParams {
             repeat_penalty: self.repeat_penalty,
             seed_low: self.seed as u32,
             seed_high: (self.seed >> 32) as u32,
-            padding: 0,
         }
     }
 }
@@ -101,7 +95,7 @@ mod tests {
     #[test]
     fn defaults_are_valid() {
         assert_eq!(SamplingParams::default().validate(), Ok(()));
-        assert!(SamplingParams::greedy().is_greedy() && !SamplingParams::greedy().has_penalty());
+        assert!(SamplingParams::greedy().is_greedy());
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn format_of(kind: TensorType) -> Option<Format> {
 /// Consecutive rows of a matrix in one buffer.
 #[derive(Debug, Clone)]
 pub struct Shard {
-    /// First row of the matrix that this shard holds, a multiple of 4.
+    /// First row of the matrix that this shard holds, a multiple of 8.
     pub first_row: u32,
     /// Rows that it holds.
     pub rows: u32,
@@ -45,19 +45,21 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Space for a matrix, to be filled by [`super::Uploader`].
+    /// Space for a matrix, to be filled by [`super::Uploader`]. A shard but the last holds whole runs of `together` rows, a multiple of 8.
     ///
     /// # Errors
-    /// [`GpuError::TooLarge`] if four rows do not fit one binding.
-    pub fn new(gpu: &Gpu, label: &str, format: Format, rows: u32, columns: u32) -> Result<Self, GpuError> {
+    /// [`GpuError::TooLarge`] if so many rows do not fit one binding.
+    pub fn new(gpu: &Gpu, label: &str, format: Format, rows: u32, columns: u32, together: u32) -> Result<Self, GpuError> {
         let limits = gpu.limits();
         let alignment = u64::from(limits.offset_alignment.max(256));
         let quad = format.planes(4, columns);
         let room =
             limits.binding_bytes.min(limits.buffer_bytes.saturating_sub(alignment) / (quad.quants + quad.scales) * quad.quants);
-        let most = u32::try_from(room / quad.quants * 4).unwrap_or(u32::MAX).min(rows.next_multiple_of(4));
+        let fitting = u32::try_from(room / quad.quants * 4).unwrap_or(u32::MAX);
+        let most = if fitting >= rows { rows } else { fitting / together * together };
         if most == 0 {
-            return Err(GpuError::TooLarge { what: label.into(), bytes: quad.quants, limit: limits.binding_bytes });
+            let bytes = format.planes(together, columns).quants;
+            return Err(GpuError::TooLarge { what: label.into(), bytes, limit: limits.binding_bytes });
         }
         let mut shards = Vec::new();
         let mut bytes = 0;

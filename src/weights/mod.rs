@@ -14,4 +14,4 @@ mod upload;
 #[cfg(feature = "engine")]
 pub use matrix::{Matrix, Shard, format_of};
 #[cfg(feature = "engine")]
-pub use upload::{CHUNK_BYTES, UploadError, Uploader, matrix_format};
+pub use upload::{CHUNK_BYTES, Placement, UploadError, Uploader, matrix_format};

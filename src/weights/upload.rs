@@ -5,7 +5,7 @@ use super::gguf::TensorInfo;
 use super::matrix::{Matrix, format_of};
 use super::source::{Chunk, Source, SourceError};
 use crate::gpu::{Buffer, Dispatch, Gpu, GpuError, Grid, Plan, Span, Traffic};
-use crate::kernels::{Repack, RepackChunk};
+use crate::kernels::{Reorder, Repack, RepackChunk};
 
 /// Most bytes of one chunk: small enough that browsers' transfer memory stays small, large enough to be quick.
 pub const CHUNK_BYTES: u64 = 8 << 20;
@@ -31,6 +31,22 @@ pub enum UploadError {
     Vector { tensor: String, expected: u64, found: String },
 }
 
+/// Which rows of a matrix a tensor's rows become.
+#[derive(Debug, Clone, Copy)]
+pub struct Placement {
+    /// Quad of the matrix that the tensor's first four rows become.
+    pub first_quad: u32,
+    /// From one quad of the tensor to the next, in quads of the matrix.
+    pub quad_step: u32,
+    /// Rows change places within their heads.
+    pub reorder: Option<Reorder>,
+}
+
+impl Placement {
+    /// The tensor is the whole matrix.
+    pub const WHOLE: Self = Self { first_quad: 0, quad_step: 1, reorder: None };
+}
+
 /// Brings tensors from a [`Source`] onto a device.
 pub struct Uploader<'a, S> {
     gpu: &'a Gpu,
@@ -51,8 +67,7 @@ impl<'a, S: Source> Uploader<'a, S> {
         Ok(Self { gpu, source, staging, chunk, since_idle: 0 })
     }
 
-    /// Streams `tensor` into the rows of `matrix` from `first_row` on (a multiple of 4). `arrived` hears of every chunk's bytes and may
-    /// stop the upload by an error.
+    /// Streams `tensor` into `matrix`. `arrived` hears of every chunk's bytes and may stop the upload by an error.
     ///
     /// # Errors
     /// What the source, the device or `arrived` report; a row too wide to stage.
@@ -60,26 +75,29 @@ impl<'a, S: Source> Uploader<'a, S> {
         &mut self,
         tensor: &TensorInfo,
         matrix: &Matrix,
-        first_row: u32,
+        placement: Placement,
         arrived: &mut impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(), E> {
         let row_bytes = tensor.row_bytes();
-        let most = u32::try_from(CHUNK_BYTES / row_bytes.max(1)).unwrap_or(u32::MAX) & !3;
+        let together = placement.reorder.map_or(4, |reorder| reorder.head_rows);
+        let most = u32::try_from(CHUNK_BYTES / row_bytes.max(1)).unwrap_or(u32::MAX) / together * together;
         if most == 0 {
             return Err(UploadError::RowTooWide { tensor: tensor.name.clone(), row_bytes, limit: CHUNK_BYTES }.into());
         }
-        let repack = Repack { format: matrix.format, k: matrix.columns };
+        let repack = Repack { format: matrix.format, k: matrix.columns, reorder: placement.reorder };
         let rows = tensor.rows() as u32;
         let mut done = 0;
         while done < rows {
-            let target = first_row + done;
-            let Some(shard) = matrix.shards.iter().rev().find(|shard| shard.first_row <= target) else { break };
-            let count = most.min(rows - done).min(shard.first_row + shard.rows - target);
+            let target = placement.first_quad + done / 4 * placement.quad_step;
+            let Some(shard) = matrix.shards.iter().rev().find(|shard| shard.first_row / 4 <= target) else { break };
+            let first_quad = target - shard.first_row / 4;
+            let room = (shard.rows.div_ceil(4) - first_quad).div_ceil(placement.quad_step);
+            let count = most.min(rows - done).min(4 * room);
             let bytes = u64::from(count) * row_bytes;
             let offset = tensor.offset + u64::from(done) * row_bytes;
             let data = self.source.read(offset, bytes as usize).await.map_err(UploadError::from)?;
             self.stage(data).map_err(UploadError::from)?;
-            let part = RepackChunk { first_quad: (target - shard.first_row) / 4, rows: count };
+            let part = RepackChunk { first_quad, quad_step: placement.quad_step, rows: count };
             self.gpu.write(&self.chunk, 0, bytemuck::bytes_of(&part));
             let dispatch =
                 Dispatch { shader: repack.shader(), grid: Grid::Linear(repack.workgroups(count)), traffic: Traffic::default() };

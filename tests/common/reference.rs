@@ -1,7 +1,7 @@
 //! A plain forward pass of the llama family in f64: no cache, no tiles, one loop after the other.
 
-use kinglet::kernels::{RopeLayout, matvec_reference, rms_norm_reference, swiglu_reference};
-use kinglet::model::{ModelConfig, rope};
+use kinglet::kernels::{matvec_reference, rms_norm_reference, swiglu_reference};
+use kinglet::model::{ModelConfig, RopeLayout, rope};
 use std::collections::HashMap;
 
 /// Weights by GGUF name, row by row.

@@ -4,7 +4,7 @@
 
 use super::gpu::Random;
 use kinglet::gpu::{Buffer, Dispatch, Gpu, Grid, Plan, Span, Traffic};
-use kinglet::kernels::{Format, Repack, RepackChunk};
+use kinglet::kernels::{Format, Reorder, Repack, RepackChunk};
 
 /// A matrix on the device and its exact values.
 pub struct Matrix {
@@ -26,15 +26,29 @@ impl Matrix {
 /// Repacks a matrix, `quads` quads at a time, each run staged by itself as loading does.
 pub fn repack(gpu: &Gpu, format: Format, bytes: &[u8], rows: u32, k: u32, quads: u32) -> [Buffer; 2] {
     let planes = format.planes(rows, k);
-    let quants = gpu.buffer("quants", planes.quants).unwrap();
-    let scales = gpu.buffer("scales", planes.scales).unwrap();
-    let kernel = Repack { format, k };
+    let buffers = [gpu.buffer("quants", planes.quants).unwrap(), gpu.buffer("scales", planes.scales).unwrap()];
+    repack_into(gpu, &buffers, format, bytes, [rows, k, quads], [0, 1], None);
+    buffers
+}
+
+/// The same into the planes of a larger matrix, from its quad `first` on, every `step`th quad.
+pub fn repack_into(
+    gpu: &Gpu,
+    [quants, scales]: &[Buffer; 2],
+    format: Format,
+    bytes: &[u8],
+    [rows, k, quads]: [u32; 3],
+    [first_quad, quad_step]: [u32; 2],
+    reorder: Option<Reorder>,
+) {
+    let kernel = Repack { format, k, reorder };
     let row_bytes = bytes.len() / rows as usize;
     let run_rows = quads.min(rows.div_ceil(4)) * 4;
     for first in (0..rows).step_by(run_rows as usize) {
         let run = run_rows.min(rows - first);
         let staged = gpu.upload("staged", &bytes[first as usize * row_bytes..][..run as usize * row_bytes]).unwrap();
-        let chunk = gpu.upload("chunk", &[RepackChunk { first_quad: first / 4, rows: run }]).unwrap();
+        let chunk =
+            gpu.upload("chunk", &[RepackChunk { first_quad: first_quad + first / 4 * quad_step, quad_step, rows: run }]).unwrap();
         let mut bindings = vec![staged.whole(), chunk.whole(), quants.whole()];
         if kernel.has_scales() {
             bindings.push(scales.whole());
@@ -45,7 +59,6 @@ pub fn repack(gpu: &Gpu, format: Format, bytes: &[u8], rows: u32, k: u32, quads:
         plan.push(gpu, &dispatch, &bindings);
         gpu.run(&plan, Span { position: 0, rows: 1 });
     }
-    [quants, scales]
 }
 
 fn half_at(bytes: &[u8], at: usize) -> f32 {

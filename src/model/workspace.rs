@@ -1,0 +1,101 @@
+//! Every buffer of a model that is not a weight: the KV cache, the activations, and what says which step it is.
+
+use super::config::ModelConfig;
+use super::plan::{attention, residual_partials};
+use super::rope;
+use super::weights::{GateUp, Weights};
+use crate::gpu::{Buffer, Gpu, GpuError};
+use crate::kernels::{KvType, SamplePick, Sequence, rope_turns};
+
+/// Token rows of the largest prefill chunk.
+pub(super) const CHUNK: u32 = 256;
+
+/// Keys and values of one layer, `[kv head][position][head_dim]` each.
+pub(super) struct LayerCache {
+    pub(super) k: Buffer,
+    pub(super) v: Buffer,
+}
+
+/// What flows between the kernels of a step. Rows are token rows; every buffer but `weighted` has room for [`CHUNK`] of them.
+pub(super) struct Activations {
+    /// The residual stream, (rows, embedding).
+    pub(super) residual: Buffer,
+    /// One row of the residual stream times the next norm's weight, and behind it the sums of its squares.
+    pub(super) weighted: Buffer,
+    /// Normed input of a block's half, (rows, embedding).
+    pub(super) normed: Buffer,
+    /// Turned queries, (rows, heads · head_dim).
+    pub(super) q: Buffer,
+    /// Attention's output, (rows, heads · head_dim).
+    pub(super) attended: Buffer,
+    /// Split attention's partial results.
+    pub(super) partials: Buffer,
+    /// (rows, gate | up), in models where these are apart.
+    pub(super) gate_up: Option<Buffer>,
+    /// (rows, feed_forward)
+    pub(super) hidden: Buffer,
+}
+
+/// All of them.
+pub(super) struct Workspace {
+    pub(super) context: u32,
+    pub(super) kv_type: KvType,
+    pub(super) caches: Vec<LayerCache>,
+    pub(super) turns: Buffer,
+    /// A [`Sequence`], which begins with the step.
+    pub(super) sequence: Buffer,
+    /// Ids of the step's tokens, where it does not begin with what was drawn.
+    pub(super) ids: Buffer,
+    pub(super) activations: Activations,
+    /// Logits of one row.
+    pub(super) logits: Buffer,
+    /// What the LM head's workgroups leave for sampling.
+    pub(super) head_partials: Buffer,
+}
+
+impl Workspace {
+    pub(super) fn new(
+        gpu: &Gpu,
+        config: &ModelConfig,
+        weights: &Weights,
+        context: u32,
+        kv_type: KvType,
+        head_partials: u32,
+    ) -> Result<Self, GpuError> {
+        let rows = |label: &str, width: u32| gpu.buffer(label, 4 * u64::from(CHUNK) * u64::from(width));
+        let q_width = config.heads * config.head_dim;
+        let squares = weights.layers.iter().flat_map(|layer| [&layer.attn_output, &layer.ffn_down]).map(residual_partials).max();
+        let apart = weights.layers.iter().any(|layer| matches!(layer.gate_up, GateUp::Apart(_)));
+        let activations = Activations {
+            residual: rows("residual", config.embedding)?,
+            weighted: gpu.buffer("weighted", 4 * u64::from(config.embedding) + 16 * u64::from(squares.unwrap_or(1)))?,
+            normed: rows("normed", config.embedding)?,
+            q: rows("q", q_width)?,
+            attended: rows("attended", q_width)?,
+            partials: gpu.buffer("attention partials", attention(config, context, kv_type).partials_bytes())?,
+            gate_up: if apart { Some(rows("gate and up", 2 * config.feed_forward)?) } else { None },
+            hidden: rows("hidden", config.feed_forward)?,
+        };
+        let cache_bytes = kv_type.bytes(context, config.kv_heads, config.head_dim);
+        let caches = (0..config.layers)
+            .map(|_| Ok(LayerCache { k: gpu.buffer("keys", cache_bytes)?, v: gpu.buffer("values", cache_bytes)? }))
+            .collect::<Result<_, GpuError>>()?;
+        let frequencies = rope::frequencies(&config.rope, weights.rope_factors.as_deref());
+        Ok(Self {
+            context,
+            kv_type,
+            caches,
+            turns: gpu.upload("rope turns", &rope_turns(&frequencies))?,
+            sequence: gpu.buffer("sequence", Sequence::bytes(config.vocab))?,
+            ids: gpu.buffer("ids", 4 * u64::from(CHUNK))?,
+            activations,
+            logits: gpu.buffer("logits", 4 * u64::from(config.vocab.next_multiple_of(4)))?,
+            head_partials: gpu.buffer("sampling partials", SamplePick::partials_bytes(head_partials))?,
+        })
+    }
+
+    /// Bytes of all layers' keys and values.
+    pub(super) fn kv_bytes(&self) -> u64 {
+        self.caches.iter().map(|cache| cache.k.size() + cache.v.size()).sum()
+    }
+}
