@@ -8,6 +8,7 @@ use std::ffi::CStr;
 
 const EXTENSION: &CStr = khr::pipeline_executable_properties::NAME;
 
+/// A device of the driver, which has none: enough to compile for.
 pub struct Driver {
     device: ash::Device,
     executables: khr::pipeline_executable_properties::Device,
