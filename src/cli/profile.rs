@@ -98,5 +98,5 @@ impl Profile {
 
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
-    times[times.len() / 2]
+    times[(times.len() - 1) / 2]
 }

@@ -86,11 +86,10 @@ fn turns(lines: &[Line<'_>], start: usize, end: usize) -> Option<u32> {
         };
         let step = body.iter().find_map(steps)?;
         let begins = lines[..start].iter().rev().find(|line| line.operands.first() == Some(&counter))?;
-        let zero = begins.name.starts_with("s_mov") && begins.operands.get(1).and_then(|from| number(from)) == Some(0);
-        let from = if zero { 0 } else { return None };
+        let from_zero = begins.name.starts_with("s_mov") && begins.operands.get(1).and_then(|from| number(from)) == Some(0);
         // `>= bound` and `== bound` leave at the bound, `> bound` after it.
-        let past = line.name.contains("_gt_") || line.name.contains("_le_");
-        Some((bound - from).div_ceil(step) + u32::from(past))
+        let past = u32::from(line.name.contains("_gt_") || line.name.contains("_le_"));
+        from_zero.then(|| bound.div_ceil(step) + past)
     })
 }
 
