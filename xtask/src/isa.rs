@@ -23,6 +23,9 @@ pub struct Variant {
 /// Tier C and the best tier of this machine's software GPU, which has subgroups.
 const TIERS: [Option<&str>; 2] = [Some("c"), None];
 
+/// Where the decode step is unless asked otherwise.
+pub const POSITION: u32 = 128;
+
 pub struct Options {
     pub model: String,
     pub update: bool,
@@ -62,7 +65,7 @@ pub struct Checked {
 
 /// Compiles the model's kernels for all families and holds them to the limits.
 pub fn check(name: &str) -> Result<Checked> {
-    let variants = variants(name)?;
+    let variants = variants(name, POSITION)?;
     let mut table =
         String::from("What Mesa's compiler for AMD makes of the kernels. `cargo xtask isa --update` writes this file.\n\n");
     table += EXPLANATION;
@@ -93,18 +96,19 @@ pub fn check(name: &str) -> Result<Checked> {
     Ok(checked)
 }
 
-/// Has the program write its shaders in every variant.
-pub fn variants(name: &str) -> Result<Vec<Variant>> {
-    let model = model::fetch_model(name)?;
+/// Has the program write its shaders in every variant. The model is a file or a known one; the decode step is at `position`.
+pub fn variants(model: &str, position: u32) -> Result<Vec<Variant>> {
+    let path = Path::new(model);
+    let path = if path.is_file() { path.canonicalize()? } else { model::fetch_model(model)? };
     build()?;
-    TIERS.iter().map(|tier| dump(&model, *tier)).collect()
+    TIERS.iter().map(|tier| dump(&path, *tier, position)).collect()
 }
 
-fn dump(model: &Path, tier: Option<&str>) -> Result<Variant> {
+fn dump(model: &Path, tier: Option<&str>, position: u32) -> Result<Variant> {
     let folder = tools::target().join("isa").join(tier.unwrap_or("best"));
     let _ = std::fs::remove_dir_all(&folder);
     let mut kinglet = sh::cmd(program("kinglet"));
-    kinglet.arg("shaders").arg(model).arg("--dir").arg(&folder);
+    kinglet.arg("shaders").arg(model).arg("--dir").arg(&folder).args(["--position", &position.to_string()]);
     if let Some(tier) = tier {
         kinglet.args(["--tier", tier]);
     }

@@ -42,6 +42,7 @@ cargo xtask COMMAND
   isa [MODEL]         what Mesa's compiler for AMD makes of the model's kernels, without a card; fails on spills and too many registers
         --update        write benches/isa.txt anew
   roofline [MODEL]    tokens per second that GPUs of several makers should reach, from the model's plan and kernels
+        --position N    of the decode step (default 128)
   check               formatting, clippy, WGSL through naga and Tint, documentation
 
 The cache is $KINGLET_CACHE, or $XDG_CACHE_HOME/kinglet, or ~/.cache/kinglet.
@@ -132,13 +133,15 @@ fn run() -> Result<bool> {
             return isa::run(&options);
         }
         "roofline" => {
-            let name = match args.next()? {
-                Some(Value(v)) => v.string()?,
-                Some(other) => return Err(other.unexpected().into()),
-                None => DEFAULT_MODEL.to_owned(),
-            };
-            finish(args)?;
-            roofline::run(&name)?;
+            let (mut name, mut position) = (DEFAULT_MODEL.to_owned(), isa::POSITION);
+            while let Some(arg) = args.next()? {
+                match arg {
+                    Long("position") => position = args.value()?.parse()?,
+                    Value(v) => name = v.string()?,
+                    other => return Err(other.unexpected().into()),
+                }
+            }
+            roofline::run(&name, position)?;
         }
         "check" => {
             finish(args)?;

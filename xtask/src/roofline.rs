@@ -15,9 +15,9 @@ const ALU_EFFICIENCY: f64 = 0.6;
 const FAMILY: &str = isa::FAMILIES[1];
 
 /// Prints the counters of the model's steps and the prediction for each device and tier.
-pub fn run(name: &str) -> Result<()> {
+pub fn run(name: &str, position: u32) -> Result<()> {
     setup::setup(setup::Needs { gpu: true, ..setup::Needs::MODEL })?;
-    let variants = isa::variants(name)?;
+    let variants = isa::variants(name, position)?;
     for variant in &variants {
         let code = isa::radv().map(|_| isa::compile(variant, FAMILY)).transpose()?;
         print(&variant.plan, code.as_ref())?;

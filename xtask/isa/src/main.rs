@@ -7,7 +7,7 @@ mod asm;
 mod driver;
 mod shader;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,12 @@ fn report(driver: &driver::Driver, file: &Path) -> Result<ShaderReport> {
     if std::env::var_os("ISA_ASM").is_some() {
         std::fs::write(file.with_extension("s"), &assembly)?;
     }
+    let loops = asm::loops(&assembly);
+    // A driver that calls its numbers otherwise, or writes its assembly otherwise, is not to pass for a frugal one.
+    let found: u64 = loops.iter().map(|one| u64::from(one.instructions)).sum();
+    if code.vgprs == 0 || code.instructions == 0 || found.abs_diff(code.instructions) * 20 > code.instructions {
+        bail!("the driver's words are not understood: {code:?}, {found} instructions in its assembly");
+    }
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(ShaderReport { file: name, shader: shader.facts, code, loops: asm::loops(&assembly) })
+    Ok(ShaderReport { file: name, shader: shader.facts, code, loops })
 }
