@@ -173,6 +173,56 @@ fn bench_counts_what_a_token_costs() {
 }
 
 #[test]
+fn the_profile_is_of_the_plan() {
+    let path = model("profile.gguf", &small());
+    let plain = ["bench", argument(&path), "--prefill", "16,40", "--decode", "12", "--runs", "2"];
+    let report = json(&[&plain[..], &["--profile", "--json"]].concat());
+    let steps = report["profile"].as_array().unwrap();
+    let steps: Vec<_> = steps.iter().map(|step| (step["step"].as_str().unwrap(), &step["rows"], &step["position"])).collect();
+    assert_eq!(steps, [("decode", &value!(1), &value!(14)), ("prefill", &value!(40), &value!(0))]);
+    let decode = &report["profile"][0];
+    let kernels = decode["kernels"].as_array().unwrap();
+    let sum = |what: &str| kernels.iter().map(|kernel| kernel[what].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum("dispatches"), report["dispatches_per_token"].as_u64().unwrap());
+    assert_eq!(sum("bytes"), report["bytes_read_per_token"].as_u64().unwrap());
+    assert!((kernels.iter().map(|kernel| kernel["share"].as_f64().unwrap()).sum::<f64>() - 1.0).abs() < 1e-9);
+    assert!(kernels.is_sorted_by(|a, b| a["time_us"].as_f64() >= b["time_us"].as_f64()));
+    assert!(decode["time_us"].as_f64().unwrap() > 0.0);
+
+    let output = run(&[&plain[..], &["--profile"]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(kernels.iter().all(|kernel| text.contains(kernel["kernel"].as_str().unwrap())), "{text}");
+}
+
+#[test]
+fn shaders_are_written_with_the_plan_that_uses_them() {
+    let path = model("shaders.gguf", &small());
+    let folder = path.with_extension("dir");
+    let _ = std::fs::remove_dir_all(&folder);
+    let output = run(&["shaders", argument(&path), "--dir", argument(&folder), "--position", "14", "--tier", "c"]);
+    assert!(output.status.success(), "{}", errors(&output));
+    let plan: Value = serde_json::from_slice(&std::fs::read(folder.join("plan.json")).unwrap()).unwrap();
+    let bench = json(&["bench", argument(&path), "--prefill", "1", "--decode", "12", "--runs", "1", "--tier", "c", "--json"]);
+    let decode = plan["steps"][0]["dispatches"].as_array().unwrap();
+    assert_eq!(decode.len() as u64, bench["dispatches_per_token"].as_u64().unwrap());
+    let bytes = decode.iter().map(|dispatch| dispatch["bytes"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(bytes, bench["bytes_read_per_token"].as_u64().unwrap());
+    let shaders = plan["shaders"].as_array().unwrap();
+    for step in plan["steps"].as_array().unwrap() {
+        for dispatch in step["dispatches"].as_array().unwrap() {
+            let shader = &shaders[dispatch["shader"].as_u64().unwrap() as usize];
+            let text = std::fs::read_to_string(folder.join(shader["file"].as_str().unwrap())).unwrap();
+            assert!(text.contains("fn main("), "{shader}");
+            assert!(!text.contains("subgroupShuffle"), "{shader}");
+            // F32 has no scales.
+            let unused = dispatch["bindings"].as_array().unwrap().len() - text.matches("@group(0)").count();
+            assert!(unused <= 1, "{shader}");
+        }
+    }
+    fails(2, &["shaders", argument(&path), "--dir", argument(&folder), "--position", "256"], &["--position"]);
+}
+
+#[test]
 fn a_chat_through_a_pipe_answers_line_by_line() {
     let path = model("chat.gguf", &small());
     let arguments = ["chat", argument(&path), "--temperature", "0", "--max-tokens", "5"];

@@ -34,6 +34,9 @@ pub enum Command {
     Perplexity(PerplexityArgs),
     /// Measure speed
     Bench(BenchArgs),
+    /// Write every shader of a loaded model to a folder, with what a step does with them
+    #[command(hide = true)]
+    Shaders(ShadersArgs),
     /// Describe a model file without loading it
     Inspect(InspectArgs),
     /// List the GPUs of this machine
@@ -241,11 +244,32 @@ pub struct BenchArgs {
     /// How often each is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
+    /// Also time every kernel of one decode step and of one prefill chunk on the GPU
+    #[arg(long)]
+    pub profile: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `kinglet shaders`
+#[derive(Debug, ClapArgs)]
+pub struct ShadersArgs {
+    /// Path, URL or known name of a model
+    pub model: String,
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Position of the decode step
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub position: u32,
+    /// Tokens that prompt and answer may have together [default: the model's own, at most 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub ctx: Option<u32>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// `kinglet inspect`

@@ -4,9 +4,11 @@ use super::args::BenchArgs;
 use super::exit::Failure;
 use super::model::{Loaded, ModelFile};
 use super::output;
+use super::profile::Profile;
 use super::progress::Bar;
+use super::steps::Step;
 use kinglet::engine::{AbortSignal, Engine, GenerateParams, Timings};
-use kinglet::gpu::ReadbackRing;
+use kinglet::gpu::{GpuOptions, ReadbackRing};
 use kinglet::sampling::SamplingParams;
 use pollster::block_on;
 use serde::Serialize;
@@ -31,6 +33,9 @@ struct Report {
     tokens_in_flight: usize,
     allocations_in_decode: u64,
     peak_gpu_bytes: u64,
+    /// With `--profile`: a decode step at the middle of the measured answer, and a chunk of the longest prompt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    profile: Vec<Profile>,
 }
 
 #[derive(Serialize)]
@@ -55,7 +60,8 @@ impl Speed {
 /// Loads the model, measures, and prints the table or one JSON object.
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let longest = args.prefill.iter().copied().max().unwrap_or(0).max(SHORT_PROMPT + args.decode);
-    let loaded = ModelFile::open(&args.model)?.load(&args.device, Some(longest + 1))?;
+    let gpu = GpuOptions { profile: args.profile, ..args.device.gpu() };
+    let loaded = ModelFile::open(&args.model)?.load_on(gpu, args.device.load(Some(longest + 1)))?;
     let report = measure(args, loaded)?;
     if args.json { output::json(&report) } else { print(&report) }
 }
@@ -85,6 +91,16 @@ fn measure(args: &BenchArgs, mut loaded: Loaded) -> Result<Report, Failure> {
     // What the same prompt costs without and with the tokens that follow the first: the difference is theirs.
     let one = answer(engine, &prompt, 1)?;
     let many = answer(engine, &prompt, args.decode + 1)?;
+    let peak_gpu_bytes = engine.gpu().memory().peak;
+    let middle = SHORT_PROMPT + args.decode / 2;
+    let mut profile = Vec::new();
+    if args.profile {
+        let longest = args.prefill.iter().copied().max().unwrap_or(SHORT_PROMPT);
+        for step in [Step::Decode { position: middle }, Step::prefill(engine, longest)] {
+            bar.say(format!("timing the kernels of {}", step.name()));
+            profile.push(Profile::measure(engine, step, args.runs)?);
+        }
+    }
     drop(bar);
 
     let model = engine.model();
@@ -94,12 +110,13 @@ fn measure(args: &BenchArgs, mut loaded: Loaded) -> Result<Report, Failure> {
         decode: Speed::new(args.decode, tok_s),
         dispatches_per_token: model.dispatches_per_token(SHORT_PROMPT + args.decode / 2),
         submits_per_token: many.submits.saturating_sub(one.submits) as f64 / f64::from(args.decode),
-        bytes_read_per_token: model.bytes_read_per_token(SHORT_PROMPT + args.decode / 2),
+        bytes_read_per_token: model.bytes_read_per_token(middle),
         weight_bytes: model.weight_bytes(),
         readback_bytes_per_token: ReadbackRing::BYTES,
         tokens_in_flight: model.tokens_in_flight(),
         allocations_in_decode: many.allocations.saturating_sub(one.allocations),
-        peak_gpu_bytes: engine.gpu().memory().peak,
+        peak_gpu_bytes,
+        profile,
         adapter: loaded.adapter().into(),
         tier: loaded.tier().into(),
         model: loaded.model,
@@ -154,7 +171,8 @@ fn print(report: &Report) -> Result<(), Failure> {
         ("allocations in decode", report.allocations_in_decode.to_string()),
         ("peak GPU memory", output::bytes(report.peak_gpu_bytes)),
     ];
-    counters.into_iter().try_for_each(|(what, count)| output::line(format_args!("{what:28} {count}")))
+    counters.into_iter().try_for_each(|(what, count)| output::line(format_args!("{what:28} {count}")))?;
+    report.profile.iter().try_for_each(Profile::print)
 }
 
 #[cfg(test)]

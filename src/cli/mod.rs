@@ -14,8 +14,11 @@ mod logits;
 mod model;
 mod output;
 mod perplexity;
+mod profile;
 mod progress;
 mod pull;
+mod shaders;
+mod steps;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -29,6 +32,7 @@ pub fn run() -> ExitCode {
         Command::Logits(args) => logits::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Shaders(args) => shaders::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Pull(args) => pull::run(&args),

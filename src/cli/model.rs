@@ -4,8 +4,8 @@ use super::args::DeviceArgs;
 use super::exit::{Failure, fetch_failure};
 use super::output::note;
 use super::progress::Bar;
-use kinglet::engine::{AbortSignal, Engine, Phase};
-use kinglet::gpu::Gpu;
+use kinglet::engine::{AbortSignal, Engine, LoadOptions, Phase};
+use kinglet::gpu::{Gpu, GpuOptions};
 use kinglet::text::{AddBos, Encode, Tokenizer};
 use kinglet::weights::gguf::Gguf;
 use kinglet::weights::known::{self, FetchPhase, FetchProgress, KnownModel, cache};
@@ -103,14 +103,19 @@ impl ModelFile {
     }
 
     /// Opens the GPU and loads the model onto it.
-    pub fn load(mut self, device: &DeviceArgs, context: Option<u32>) -> Result<Loaded, Failure> {
+    pub fn load(self, device: &DeviceArgs, context: Option<u32>) -> Result<Loaded, Failure> {
+        self.load_on(device.gpu(), device.load(context))
+    }
+
+    /// The same, with options that no argument names.
+    pub fn load_on(mut self, gpu: GpuOptions, options: LoadOptions) -> Result<Loaded, Failure> {
         let model = self.name().to_owned();
-        let gpu = block_on(Gpu::open(device.gpu()))?;
+        let gpu = block_on(Gpu::open(gpu))?;
         let bar = Bar::bytes();
         let engine = block_on(Engine::load(
             gpu,
             &mut Prefixed::new(&mut self.source, self.prefix),
-            device.load(context),
+            options,
             &mut |progress| {
                 let what = match progress.phase {
                     Phase::Header => "Reading",

@@ -69,7 +69,8 @@ impl Error {
                 GpuError::NoAdapter { .. }
                 | GpuError::UnknownAdapter { .. }
                 | GpuError::DeviceRefused { .. }
-                | GpuError::TierUnavailable { .. } => ErrorKind::NoGpu,
+                | GpuError::TierUnavailable { .. }
+                | GpuError::NoTimestamps { .. } => ErrorKind::NoGpu,
                 GpuError::TooLarge { .. } | GpuError::OutOfMemory { .. } => ErrorKind::Memory,
                 GpuError::DeviceLost { .. } | GpuError::Rejected { .. } => ErrorKind::Other,
             },

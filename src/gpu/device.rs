@@ -3,7 +3,8 @@
 use super::adapter::{self, AdapterChoice, Capabilities, DeviceInfo, DeviceLimits};
 use super::buffer::{Binding, Buffer, MemoryUse};
 use super::pipeline::{Pipeline, PipelineCache, Shader};
-use super::plan::{Plan, Span};
+use super::plan::{Plan, Span, encode};
+use super::record::Recorder;
 use super::wait::{Signal, signal};
 use super::{GpuError, readback};
 use std::cell::Cell;
@@ -17,6 +18,8 @@ pub struct GpuOptions {
     pub adapter: AdapterChoice,
     /// In a browser: the device will have `subgroups`, which wgpu itself cannot see or ask for.
     pub web_subgroups: bool,
+    /// Recordings are timed, which needs timestamp queries: see [`Gpu::start_recording`].
+    pub profile: bool,
 }
 
 /// An open GPU device. Cloning gives another handle to the same device.
@@ -31,6 +34,8 @@ struct Inner {
     memory: Rc<Cell<MemoryUse>>,
     submits: Cell<u64>,
     pipelines: PipelineCache,
+    recorder: Recorder,
+    profile: bool,
     failure: Arc<Mutex<Option<GpuError>>>,
 }
 
@@ -44,7 +49,8 @@ impl Gpu {
     /// Opens a device.
     ///
     /// # Errors
-    /// [`GpuError::NoAdapter`], [`GpuError::UnknownAdapter`], [`GpuError::TierUnavailable`] or [`GpuError::DeviceRefused`].
+    /// [`GpuError::NoAdapter`], [`GpuError::UnknownAdapter`], [`GpuError::TierUnavailable`], [`GpuError::NoTimestamps`] or
+    /// [`GpuError::DeviceRefused`].
     pub async fn open(options: GpuOptions) -> Result<Self, GpuError> {
         let found = adapter::choose(&adapter::instance(), &options.adapter, options.web_subgroups).await?;
         let offered = found.adapter.limits();
@@ -59,6 +65,10 @@ impl Gpu {
         let mut features = wgpu::Features::empty();
         features.set(wgpu::Features::SUBGROUP, found.capabilities.subgroups && !options.web_subgroups);
         features.set(wgpu::Features::SHADER_F16, found.capabilities.f16);
+        features.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
+        if options.profile && !found.adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(GpuError::NoTimestamps { adapter: found.info.name });
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("kinglet"),
             required_features: features,
@@ -97,6 +107,8 @@ impl Gpu {
             memory,
             submits: Cell::new(0),
             pipelines: PipelineCache::default(),
+            recorder: Recorder::default(),
+            profile: options.profile,
             failure,
         })))
     }
@@ -209,6 +221,11 @@ impl Gpu {
         self.0.pipelines.get(&self.0.device, shader)
     }
 
+    /// Every pipeline compiled so far, by name and text.
+    pub fn pipelines(&self) -> Vec<Rc<Pipeline>> {
+        self.0.pipelines.all()
+    }
+
     /// Pipelines compiled so far.
     pub fn pipeline_count(&self) -> usize {
         self.0.pipelines.len()
@@ -225,7 +242,7 @@ impl Gpu {
 
     /// Runs a plan in one encoder, one compute pass and one submit.
     pub fn run(&self, plan: &Plan, span: Span) {
-        self.submit(|encoder| plan.encode(encoder, span));
+        self.submit(|encoder| encode(self, encoder, &[plan], span));
     }
 
     /// Encodes with `record` and submits.
@@ -234,6 +251,24 @@ impl Gpu {
         record(&mut encoder);
         self.0.submits.set(self.0.submits.get() + 1);
         self.0.queue.submit([encoder.finish()])
+    }
+
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.0.recorder
+    }
+
+    /// The device was opened with timestamp queries.
+    pub(super) fn can_time(&self) -> bool {
+        self.0.profile
+    }
+
+    /// Nanoseconds of a timestamp's unit.
+    pub(super) fn timestamp_period(&self) -> f32 {
+        self.0.queue.get_timestamp_period()
+    }
+
+    pub(super) fn timestamp_queries(&self, count: u32) -> wgpu::QuerySet {
+        self.0.device.create_query_set(&wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count })
     }
 
     /// An empty submit. Firefox completes maps on a slow timer unless something is submitted after them.

@@ -38,6 +38,14 @@ pub enum GpuError {
         /// The adapter's name.
         adapter: String,
     },
+    /// Profiling needs timestamp queries, and this adapter has none.
+    #[error(
+        "the GPU {adapter:?} has no timestamp queries, so its kernels cannot be timed; leave out --profile or choose another --adapter"
+    )]
+    NoTimestamps {
+        /// The adapter's name.
+        adapter: String,
+    },
     /// One buffer is larger than the device allows.
     #[error("{what} needs {bytes} bytes in one buffer and this GPU allows {limit}; a smaller context or model will fit")]
     TooLarge {

@@ -1,4 +1,4 @@
-//! The GPU room: adapter, tier, buffers, pipelines, plans of dispatches, readback.
+//! The GPU room: adapter, tier, buffers, pipelines, plans of dispatches, readback, recordings of what ran.
 //!
 //! Everything here is about *how* work reaches the device. What the work means (kernels, weights, models) lives elsewhere.
 
@@ -9,6 +9,7 @@ mod error;
 mod pipeline;
 mod plan;
 mod readback;
+mod record;
 mod wait;
 
 pub use adapter::{AdapterChoice, Capabilities, DeviceInfo, DeviceLimits, Tier, devices};
@@ -18,3 +19,4 @@ pub use error::GpuError;
 pub use pipeline::{Access, Pipeline, Shader};
 pub use plan::{Dispatch, Grid, Plan, Span, Traffic};
 pub use readback::{Pending, ReadbackRing};
+pub use record::Ran;

@@ -38,6 +38,7 @@ impl Shader {
 #[derive(Debug)]
 pub struct Pipeline {
     name: &'static str,
+    wgsl: Rc<str>,
     raw: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
 }
@@ -46,6 +47,22 @@ impl Pipeline {
     /// The kernel's name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Its text, as [`Shader::wgsl`].
+    pub fn wgsl(&self) -> &str {
+        &self.wgsl
+    }
+
+    /// The constants at the beginning of its text, as `QUADS=144 BLOCKS=18`: what tells two pipelines of one kernel apart.
+    pub fn constants(&self) -> String {
+        let constant = |line: &str| {
+            let (name, value) = line.strip_prefix("const ")?.strip_suffix(';')?.split_once(" = ")?;
+            let number = value.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+            let value = if number { value.trim_end_matches(['u', 'f']) } else { value };
+            Some(format!("{}={value}", name.split(':').next()?))
+        };
+        self.wgsl.lines().map_while(constant).collect::<Vec<_>>().join(" ")
     }
 
     pub(super) fn raw(&self) -> &wgpu::ComputePipeline {
@@ -58,19 +75,26 @@ impl Pipeline {
 }
 
 #[derive(Default)]
-pub(super) struct PipelineCache(RefCell<HashMap<String, Rc<Pipeline>>>);
+pub(super) struct PipelineCache(RefCell<HashMap<Rc<str>, Rc<Pipeline>>>);
 
 impl PipelineCache {
     pub(super) fn len(&self) -> usize {
         self.0.borrow().len()
     }
 
+    /// All of them, by name and text.
+    pub(super) fn all(&self) -> Vec<Rc<Pipeline>> {
+        let mut all: Vec<_> = self.0.borrow().values().cloned().collect();
+        all.sort_by(|a, b| (a.name, &a.wgsl).cmp(&(b.name, &b.wgsl)));
+        all
+    }
+
     pub(super) fn get(&self, device: &wgpu::Device, shader: &Shader) -> Rc<Pipeline> {
-        if let Some(pipeline) = self.0.borrow().get(&shader.wgsl) {
+        if let Some(pipeline) = self.0.borrow().get(shader.wgsl.as_str()) {
             return pipeline.clone();
         }
         let pipeline = Rc::new(compile(device, shader));
-        self.0.borrow_mut().insert(shader.wgsl.clone(), pipeline.clone());
+        self.0.borrow_mut().insert(pipeline.wgsl.clone(), pipeline.clone());
         pipeline
     }
 }
@@ -110,5 +134,5 @@ fn compile(device: &wgpu::Device, shader: &Shader) -> Pipeline {
         compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
         cache: None,
     });
-    Pipeline { name: shader.name, raw, layout }
+    Pipeline { name: shader.name, wgsl: shader.wgsl.as_str().into(), raw, layout }
 }

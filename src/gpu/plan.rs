@@ -3,6 +3,7 @@
 use super::buffer::Binding;
 use super::device::Gpu;
 use super::pipeline::{Pipeline, Shader};
+use super::record::{Ran, encode_timed};
 use std::rc::Rc;
 
 /// The token rows that one run of a plan works on.
@@ -81,13 +82,37 @@ pub struct Dispatch {
     pub traffic: Traffic,
 }
 
-struct Step {
+pub(super) struct Step {
     pipeline: Rc<Pipeline>,
     bind_group: wgpu::BindGroup,
     grid: Grid,
     traffic: Traffic,
     // Buffers free themselves when their last handle goes: a plan keeps those that it uses.
-    _bindings: Vec<Binding>,
+    bindings: Vec<Binding>,
+}
+
+impl Step {
+    /// What a recording keeps of it.
+    pub(super) fn ran(&self, span: Span) -> Ran {
+        Ran {
+            pipeline: self.pipeline.clone(),
+            groups: self.grid.groups(span),
+            bytes: self.traffic.bytes(span),
+            bindings: self.bindings.iter().map(Binding::bytes).collect(),
+            time: None,
+        }
+    }
+
+    /// Encodes it; `last` is the pipeline that is set already.
+    pub(super) fn encode<'a>(&'a self, pass: &mut wgpu::ComputePass<'_>, last: &mut Option<&'a Rc<Pipeline>>, span: Span) {
+        if !last.is_some_and(|pipeline| Rc::ptr_eq(pipeline, &self.pipeline)) {
+            pass.set_pipeline(self.pipeline.raw());
+            *last = Some(&self.pipeline);
+        }
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        let [x, y, z] = self.grid.groups(span);
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 /// Dispatches in order.
@@ -107,13 +132,7 @@ impl Plan {
     pub fn push(&mut self, gpu: &Gpu, dispatch: &Dispatch, bindings: &[Binding]) {
         let pipeline = gpu.pipeline(&dispatch.shader);
         let bind_group = gpu.bind_group(&pipeline, bindings);
-        self.steps.push(Step {
-            pipeline,
-            bind_group,
-            grid: dispatch.grid,
-            traffic: dispatch.traffic,
-            _bindings: bindings.to_vec(),
-        });
+        self.steps.push(Step { pipeline, bind_group, grid: dispatch.grid, traffic: dispatch.traffic, bindings: bindings.to_vec() });
     }
 
     /// Number of dispatches.
@@ -135,24 +154,15 @@ impl Plan {
     pub fn bytes_read(&self, span: Span) -> u64 {
         self.steps.iter().map(|step| step.traffic.bytes(span)).sum()
     }
-
-    /// Encodes all dispatches into one compute pass.
-    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, span: Span) {
-        encode_all(encoder, &[self], span);
-    }
 }
 
-/// Encodes several plans, one after the other, into one compute pass.
-pub(super) fn encode_all(encoder: &mut wgpu::CommandEncoder, plans: &[&Plan], span: Span) {
-    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None });
-    let mut last: Option<&Rc<Pipeline>> = None;
-    for step in plans.iter().flat_map(|plan| &plan.steps) {
-        if !last.is_some_and(|pipeline| Rc::ptr_eq(pipeline, &step.pipeline)) {
-            pass.set_pipeline(step.pipeline.raw());
-            last = Some(&step.pipeline);
-        }
-        pass.set_bind_group(0, &step.bind_group, &[]);
-        let [x, y, z] = step.grid.groups(span);
-        pass.dispatch_workgroups(x, y, z);
+/// Encodes plans, one after the other, into one compute pass (unless a recording wants to time each dispatch).
+pub(super) fn encode(gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, plans: &[&Plan], span: Span) {
+    let steps = plans.iter().flat_map(|plan| &plan.steps);
+    if let Some(timestamps) = gpu.record(steps.clone(), span) {
+        return encode_timed(gpu, encoder, &steps.collect::<Vec<_>>(), span, &timestamps);
     }
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    let mut last = None;
+    steps.for_each(|step| step.encode(&mut pass, &mut last, span));
 }

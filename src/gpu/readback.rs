@@ -3,7 +3,7 @@
 use super::GpuError;
 use super::buffer::Buffer;
 use super::device::Gpu;
-use super::plan::{Plan, Span, encode_all};
+use super::plan::{Plan, Span, encode};
 use super::wait::{Signal, signal};
 use std::ops::Range;
 
@@ -55,7 +55,7 @@ impl ReadbackRing {
         self.next = (self.next + 1) % self.slots.len();
         let target = &self.slots[slot];
         let submission = gpu.submit(|encoder| {
-            encode_all(encoder, plans, span);
+            encode(gpu, encoder, plans, span);
             encoder.copy_buffer_to_buffer(source.raw(), offset, target.raw(), 0, Some(Self::BYTES));
         });
         let (sender, mapped) = signal();

@@ -130,7 +130,7 @@ async fn load_from(
         Tier::B => crate::gpu::Tier::B,
         Tier::C => crate::gpu::Tier::C,
     });
-    let gpu = Gpu::open(GpuOptions { adapter: AdapterChoice { name: None, tier }, web_subgroups }).await?;
+    let gpu = Gpu::open(GpuOptions { adapter: AdapterChoice { name: None, tier }, web_subgroups, ..GpuOptions::default() }).await?;
     let kv_type = match options.kv_type {
         None | Some(KvType::F16) => crate::kernels::KvType::F16,
         Some(KvType::F32) => crate::kernels::KvType::F32,

@@ -14,7 +14,7 @@ pub fn open() -> Gpu {
 /// The device with its own features, and again as tier C, so that both reductions are covered.
 pub fn open_both() -> [Gpu; 2] {
     let plain = AdapterChoice { name: None, tier: Some(Tier::C) };
-    [open(), pollster::block_on(Gpu::open(GpuOptions { adapter: plain, web_subgroups: false })).expect("tier C")]
+    [open(), pollster::block_on(Gpu::open(GpuOptions { adapter: plain, ..GpuOptions::default() })).expect("tier C")]
 }
 
 #[cfg(not(target_arch = "wasm32"))]

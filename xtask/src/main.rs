@@ -1,12 +1,17 @@
 //! The machine room: everything that builds, fetches, serves and checks Kinglet.
 
 mod check;
+mod cost;
+mod devices;
+mod isa;
 // The table of models and how they are fetched is the program's own.
 #[path = "../../src/weights/known/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the program uses more of it")]
 mod known;
 mod model;
 mod npm;
+mod plan;
+mod roofline;
 mod serve;
 #[cfg(test)]
 mod serve_tests;
@@ -34,6 +39,10 @@ cargo xtask COMMAND
         --no-build    serve dist/ as it is
   test [OPTIONS]      set up, then run every test: native on two software GPUs, and in a real browser
         --only unit|gpu|web|e2e        --fast (native tests on one GPU, without the real model)
+  isa [MODEL]         what Mesa's compiler for AMD makes of the model's kernels, without a card; fails on spills and too many registers
+        --update        write benches/isa.txt anew
+  roofline [MODEL]    tokens per second that GPUs of several makers should reach, from the model's plan and kernels
+        --position N    of the decode step (default 128)
   check               formatting, clippy, WGSL through naga and Tint, documentation
 
 The cache is $KINGLET_CACHE, or $XDG_CACHE_HOME/kinglet, or ~/.cache/kinglet.
@@ -111,6 +120,28 @@ fn run() -> Result<bool> {
                 }
             }
             return test::run(options);
+        }
+        "isa" => {
+            let mut options = isa::Options { model: DEFAULT_MODEL.to_owned(), update: false };
+            while let Some(arg) = args.next()? {
+                match arg {
+                    Long("update") => options.update = true,
+                    Value(v) => options.model = v.string()?,
+                    other => return Err(other.unexpected().into()),
+                }
+            }
+            return isa::run(&options);
+        }
+        "roofline" => {
+            let (mut name, mut position) = (DEFAULT_MODEL.to_owned(), isa::POSITION);
+            while let Some(arg) = args.next()? {
+                match arg {
+                    Long("position") => position = args.value()?.parse()?,
+                    Value(v) => name = v.string()?,
+                    other => return Err(other.unexpected().into()),
+                }
+            }
+            roofline::run(&name, position)?;
         }
         "check" => {
             finish(args)?;

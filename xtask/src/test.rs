@@ -4,7 +4,7 @@
 //! real model, `web_*` runs inside the browser, `e2e_*` drives the built page. All others are plain tests.
 
 use crate::summary::{self, Counts, Summary};
-use crate::{model, npm, setup, sh, tools, wasm, web};
+use crate::{isa, model, npm, setup, sh, tools, wasm, web};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -81,6 +81,9 @@ pub fn run(options: Options) -> Result<bool> {
                 nextest(&filter, Some(&icd), Some(1))
             });
         }
+    }
+    if wants(Only::Gpu) && !options.fast {
+        stage(&mut summary, "kernels compiled for AMD", amd);
     }
     if wants(Only::Web) {
         stage(&mut summary, "JS facade (node)", facade);
@@ -191,6 +194,17 @@ fn facade() -> Result<Outcome> {
         counts.failed = 1;
     }
     Ok(Outcome::Ran(counts))
+}
+
+/// Every kernel of the default model within the limits of registers and workgroup memory, as `cargo xtask isa` finds them.
+fn amd() -> Result<Outcome> {
+    if isa::radv().is_none() {
+        return Ok(Outcome::Impossible("no RADV here: it comes with Mesa's Vulkan drivers"));
+    }
+    let checked = isa::check(crate::DEFAULT_MODEL)?;
+    checked.violations.iter().for_each(|violation| eprintln!("over the limit: {violation}"));
+    let failed = checked.violations.len() as u64;
+    Ok(Outcome::Ran(Counts { passed: checked.kernels.saturating_sub(failed), failed, skipped: 0 }))
 }
 
 /// wasm-bindgen tests in headless Chromium.

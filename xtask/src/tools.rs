@@ -84,6 +84,11 @@ fn is_snap_stub(path: &Path) -> bool {
 
 /// The Vulkan loader's manifest for lavapipe, Mesa's CPU driver.
 pub fn lavapipe_icd() -> Option<PathBuf> {
+    icd("lvp_icd")
+}
+
+/// The Vulkan loader's manifest that begins so, for this machine's architecture if there are several.
+pub fn icd(name: &str) -> Option<PathBuf> {
     let folders = ["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d"];
     folders.iter().find_map(|folder| {
         let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -91,8 +96,8 @@ pub fn lavapipe_icd() -> Option<PathBuf> {
             .flatten()
             .map(|entry| entry.path())
             .filter(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                name.starts_with("lvp_icd") && name.ends_with(".json")
+                let file = path.file_name().unwrap_or_default().to_string_lossy();
+                file.starts_with(name) && file.ends_with(".json")
             })
             .collect();
         // A 64-bit system may hold the 32-bit driver too.

@@ -1,9 +1,9 @@
-//! What loading and chatting cost the CPU: reading a header, and encoding a text.
+//! What loading and chatting cost the CPU: reading a header, rendering a chat, encoding its text, and making text of ids again.
 //!
-//! Both run on the default model where it is in the cache, else on a made-up file with a vocabulary of the same size.
+//! All run on the default model where it is in the cache, else on a made-up file with a vocabulary of the same size.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kinglet::text::{Encode, Tokenizer};
+use kinglet::text::{ChatTemplate, Detokenizer, Encode, Message, RenderOptions, Tokenizer};
 use kinglet::weights::gguf::{Gguf, Parse};
 use kinglet::weights::known::{self, cache};
 use std::hint::black_box;
@@ -54,8 +54,25 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tokenizer");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("encode", |bencher| bencher.iter(|| tokenizer.encode(black_box(&text), Encode::default())));
+    let ids = tokenizer.encode(&text, Encode::default()).expect("the text is encoded");
+    group.throughput(Throughput::Elements(ids.len() as u64));
+    group.bench_function("detokenize, id by id", |bencher| {
+        bencher.iter(|| {
+            let mut detokenizer = Detokenizer::new(&tokenizer);
+            let length: usize = ids.iter().map(|id| detokenizer.push(black_box(*id)).len()).sum();
+            length + detokenizer.finish().len()
+        });
+    });
     group.finish();
+
+    let template = ChatTemplate::from_gguf(&gguf.metadata).expect("the template is supported");
+    let messages: Vec<Message> =
+        (0..20).map(|turn| Message::new(["user", "assistant"][turn % 2], "What does a kinglet sing, and when?")).collect();
+    let options = RenderOptions::default();
+    criterion.bench_function("chat template, 20 messages", |bencher| {
+        bencher.iter(|| template.render(black_box(&messages), &options).expect("the template renders"));
+    });
 }
 
-criterion_group!(gguf_parse, benches);
-criterion_main!(gguf_parse);
+criterion_group!(text, benches);
+criterion_main!(text);
