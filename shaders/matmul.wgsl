@@ -16,41 +16,34 @@ const WORKGROUP: u32 = TILE_QUADS / 2u * LANES;
 var<workgroup> w_tile: array<vec4<f32>, TILE_K * TILE_QUADS>;
 var<workgroup> x_tile: array<vec4<f32>, TILE_K * TILE_FOURS>;
 
+// Rows beyond the end are read as if they were the last: no product with them is kept.
 fn load_x(token: u32, k4: u32) -> vec4<f32> {
-  if (token < step.rows && k4 < K / 4u) {
-    return x[token * X_STRIDE + k4];
-  }
-  return vec4<f32>(0.0);
+  return x[min(token, step.rows - 1u) * X_STRIDE + k4];
 }
 
 fn load_tiles(index: u32, first_quad: u32, first_token: u32, k: u32) {
   for (var at = index; at < TILE_QUADS * TILE_UNITS; at += WORKGROUP) {
     let quad = at % TILE_QUADS;
     let unit = at / TILE_QUADS;
-    var lo = mat4x4<f32>();
-    var hi = mat4x4<f32>();
-    if (first_quad + quad < QUADS && k / 8u + unit < UNITS) {
-      let source = (first_quad + quad) * UNITS + k / 8u + unit;
-      let w = unit_quants(source);
-      let scales = block_scales(source / UNITS_PER_BLOCK);
-      for (var c = 0u; c < 4u; c++) {
-        lo[c] = scales.scale * w.lo[c] + scales.offset;
-        hi[c] = scales.scale * w.hi[c] + scales.offset;
-      }
-    }
+    let source = min(first_quad + quad, QUADS - 1u) * UNITS + min(k / 8u + unit, UNITS - 1u);
+    let w = unit_quants(source);
+    let scales = block_scales(source / UNITS_PER_BLOCK);
     let slot = (quad % 2u) * (TILE_QUADS / 2u) + quad / 2u;
     for (var c = 0u; c < 4u; c++) {
-      w_tile[(8u * unit + c) * TILE_QUADS + slot] = lo[c];
-      w_tile[(8u * unit + 4u + c) * TILE_QUADS + slot] = hi[c];
+      w_tile[(8u * unit + c) * TILE_QUADS + slot] = scales.scale * w.lo[c] + scales.offset;
+    }
+    for (var c = 0u; c < 4u; c++) {
+      w_tile[(8u * unit + 4u + c) * TILE_QUADS + slot] = scales.scale * w.hi[c] + scales.offset;
     }
   }
-  for (var at = index; at < TILE_FOURS * TILE_K / 4u; at += WORKGROUP) {
-    let four = at % TILE_FOURS;
-    let token = first_token + 4u * four;
-    let k4 = k / 4u + at / TILE_FOURS;
-    let columns = transpose(mat4x4<f32>(load_x(token, k4), load_x(token + 1u, k4), load_x(token + 2u, k4), load_x(token + 3u, k4)));
+  let four = index % TILE_FOURS;
+  let token = first_token + 4u * four;
+  let end = min(TILE_K, K - k) / 4u;
+  for (var k4 = index / TILE_FOURS; k4 < end; k4 += WORKGROUP / TILE_FOURS) {
+    let at = k / 4u + k4;
+    let columns = transpose(mat4x4<f32>(load_x(token, at), load_x(token + 1u, at), load_x(token + 2u, at), load_x(token + 3u, at)));
     for (var c = 0u; c < 4u; c++) {
-      x_tile[(4u * (at / TILE_FOURS) + c) * TILE_FOURS + four] = columns[c];
+      x_tile[(4u * k4 + c) * TILE_FOURS + four] = columns[c];
     }
   }
 }
@@ -67,7 +60,8 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   for (var k = 0u; k < K; k += TILE_K) {
     load_tiles(index, first_quad, first_token, k);
     workgroupBarrier();
-    for (var c = 0u; c < TILE_K; c++) {
+    let columns = select(min(TILE_K, K - k), TILE_K, K % TILE_K == 0u);
+    for (var c = 0u; c < columns; c++) {
       let a = w_tile[c * TILE_QUADS + i];
       let b = w_tile[c * TILE_QUADS + TILE_QUADS / 2u + i];
       for (var four = 0u; four < OWN / 4u; four++) {

@@ -1,6 +1,6 @@
 // W x for COLUMNS vectors at once: (ROWS, K) times (K, COLUMNS). What becomes of the products is up to the finish fragment.
-// GROUP invocations share two quads of rows, so that every x is read for 8 rows, and split their blocks among them; a block's weights
-// stay unscaled until its sum is complete.
+// GROUP invocations share two quads of rows, so that every x is read for 8 rows, and split their columns among them in runs of RUN units.
+// A run lies within one block, and its weights stay unscaled until its sum is complete.
 //
 // NORM_PARTIALS > 0: x is a row of the residual stream times the weight of an RMSNorm (Zhang and Sennrich 2019), and behind it lie that many
 // sums of the row's squares. The norm's factor is common to the row, so it may wait until after the product.
@@ -8,6 +8,7 @@
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
 
 const PAIRS: u32 = (QUADS + 1u) / 2u;
+const UNITS: u32 = K / 8u;
 
 fn norm_factor(column: u32, index: u32, subgroup: u32) -> f32 {
   var squares = vec4<f32>(0.0);
@@ -27,27 +28,30 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     let quad_a = 2u * pair;
     // An odd last quad is its own partner.
     let quad_b = min(quad_a + 1u, QUADS - 1u);
-    for (var block = lane; block < BLOCKS; block += GROUP) {
+    for (var first = lane * RUN; first < UNITS; first += GROUP * RUN) {
       // Chromium zeroes a variable without an initializer once, not in every turn of the loop.
       var products_a = array<vec4<f32>, COLUMNS>();
       var products_b = array<vec4<f32>, COLUMNS>();
       var inputs = array<vec4<f32>, COLUMNS>();
-      for (var i = 0u; i < UNITS_PER_BLOCK; i++) {
-        let unit = block * UNITS_PER_BLOCK + i;
-        let a = unit_quants(quad_a * (BLOCKS * UNITS_PER_BLOCK) + unit);
-        let b = unit_quants(quad_b * (BLOCKS * UNITS_PER_BLOCK) + unit);
+      for (var i = 0u; i < RUN; i++) {
+        let unit = first + i;
+        // One quad after the other: compilers keep all the weights that a quad is unpacked to in registers.
+        let a = unit_quants(quad_a * UNITS + unit);
         for (var column = 0u; column < COLUMNS; column++) {
           let x_lo = x[column * X_STRIDE + 2u * unit];
           let x_hi = x[column * X_STRIDE + 2u * unit + 1u];
           products_a[column] += a.lo * x_lo + a.hi * x_hi;
-          products_b[column] += b.lo * x_lo + b.hi * x_hi;
           if (HAS_OFFSET) {
             inputs[column] += x_lo + x_hi;
           }
         }
+        let b = unit_quants(quad_b * UNITS + unit);
+        for (var column = 0u; column < COLUMNS; column++) {
+          products_b[column] += b.lo * x[column * X_STRIDE + 2u * unit] + b.hi * x[column * X_STRIDE + 2u * unit + 1u];
+        }
       }
-      let scales_a = block_scales(quad_a * BLOCKS + block);
-      let scales_b = block_scales(quad_b * BLOCKS + block);
+      let scales_a = block_scales((quad_a * UNITS + first) / UNITS_PER_BLOCK);
+      let scales_b = block_scales((quad_b * UNITS + first) / UNITS_PER_BLOCK);
       for (var column = 0u; column < COLUMNS; column++) {
         sums_a[column] += scales_a.scale * products_a[column];
         sums_b[column] += scales_b.scale * products_b[column];

@@ -13,9 +13,6 @@ use kinglet::sampling::SamplingParams;
 use pollster::block_on;
 use serde::Serialize;
 
-/// Length of the prompt that the answer is measured after.
-const SHORT_PROMPT: u32 = 8;
-
 #[derive(Serialize)]
 struct Report {
     model: String,
@@ -24,6 +21,8 @@ struct Report {
     runs: u32,
     prefill: Vec<Speed>,
     decode: Speed,
+    /// Tokens in the context before the measured answer.
+    depth: u32,
     dispatches_per_token: usize,
     submits_per_token: f64,
     /// At the middle of the measured answer; it grows with the context.
@@ -59,7 +58,7 @@ impl Speed {
 
 /// Loads the model, measures, and prints the table or one JSON object.
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let longest = args.prefill.iter().copied().max().unwrap_or(0).max(SHORT_PROMPT + args.decode);
+    let longest = args.prefill.iter().copied().max().unwrap_or(0).max(args.depth + args.decode);
     let gpu = GpuOptions { profile: args.profile, ..args.device.gpu() };
     let loaded = ModelFile::open(&args.model)?.load_on(gpu, args.device.load(Some(longest + 1)))?;
     let report = measure(args, loaded)?;
@@ -69,8 +68,8 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
 fn measure(args: &BenchArgs, mut loaded: Loaded) -> Result<Report, Failure> {
     let engine = &mut loaded.engine;
     let bar = Bar::spinner("warming up");
-    let prompt = ids(SHORT_PROMPT, engine.config().vocab);
-    answer(engine, &prompt, 2)?;
+    let prompt = ids(args.depth, engine.config().vocab);
+    answer(engine, &prompt[..prompt.len().min(8)], 2)?;
 
     let mut prefill = Vec::new();
     for &tokens in &args.prefill {
@@ -78,10 +77,14 @@ fn measure(args: &BenchArgs, mut loaded: Loaded) -> Result<Report, Failure> {
         let mut tok_s = Vec::new();
         for run in 1..=args.runs {
             bar.say(format!("prefill {tokens}, run {run} of {}", args.runs));
+            engine.reset();
             tok_s.push(answer(engine, &prompt, 1)?.timings.prefill_tok_s);
         }
         prefill.push(Speed::new(tokens, tok_s));
     }
+    // From here on only the prompt's last token runs again: the rest stays in the cache.
+    bar.say(format!("reading {} tokens", args.depth));
+    answer(engine, &prompt, 1)?;
     let mut tok_s = Vec::new();
     for run in 1..=args.runs {
         bar.say(format!("decode {}, run {run} of {}", args.decode, args.runs));
@@ -92,10 +95,10 @@ fn measure(args: &BenchArgs, mut loaded: Loaded) -> Result<Report, Failure> {
     let one = answer(engine, &prompt, 1)?;
     let many = answer(engine, &prompt, args.decode + 1)?;
     let peak_gpu_bytes = engine.gpu().memory().peak;
-    let middle = SHORT_PROMPT + args.decode / 2;
+    let middle = args.depth + args.decode / 2;
     let mut profile = Vec::new();
     if args.profile {
-        let longest = args.prefill.iter().copied().max().unwrap_or(SHORT_PROMPT);
+        let longest = args.prefill.iter().copied().max().unwrap_or(args.depth);
         for step in [Step::Decode { position: middle }, Step::prefill(engine, longest)] {
             bar.say(format!("timing the kernels of {}", step.name()));
             profile.push(Profile::measure(engine, step, args.runs)?);
@@ -108,7 +111,8 @@ fn measure(args: &BenchArgs, mut loaded: Loaded) -> Result<Report, Failure> {
         runs: args.runs,
         prefill,
         decode: Speed::new(args.decode, tok_s),
-        dispatches_per_token: model.dispatches_per_token(SHORT_PROMPT + args.decode / 2),
+        depth: args.depth,
+        dispatches_per_token: model.dispatches_per_token(middle),
         submits_per_token: many.submits.saturating_sub(one.submits) as f64 / f64::from(args.decode),
         bytes_read_per_token: model.bytes_read_per_token(middle),
         weight_bytes: model.weight_bytes(),
@@ -130,12 +134,11 @@ struct Cost {
     allocations: u64,
 }
 
-/// Reads the prompt anew and answers with exactly `tokens` tokens.
+/// Reads what of the prompt is not in the cache and answers with exactly `tokens` tokens.
 fn answer(engine: &mut Engine, prompt: &[u32], tokens: u32) -> Result<Cost, Failure> {
     let params =
         GenerateParams { max_tokens: Some(tokens), sampling: SamplingParams::greedy(), stop: Vec::new(), ignore_eos: true };
     let counters = |engine: &Engine| (engine.gpu().submits(), engine.gpu().memory().allocations);
-    engine.reset();
     let before = counters(engine);
     let generation = block_on(engine.generate(prompt, &params, &mut |_, _| {}, &AbortSignal::new()))?;
     let after = counters(engine);

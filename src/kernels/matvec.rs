@@ -43,7 +43,7 @@ impl Matvec {
         let source = Source::new()
             .uint("QUADS", self.rows.div_ceil(4))
             .uint("K", self.k)
-            .uint("BLOCKS", self.blocks())
+            .uint("RUN", self.run())
             .uint("COLUMNS", self.vectors)
             .uint("X_STRIDE", self.x_stride / 4)
             .uint("NORM_PARTIALS", partials)
@@ -66,16 +66,17 @@ impl Matvec {
         self.rows.div_ceil(8).div_ceil(WORKGROUP / self.group())
     }
 
-    fn blocks(&self) -> u32 {
-        self.k / self.format.block_columns()
+    /// Units of 8 columns that an invocation takes in one turn: few enough that their weights and inputs do not need too many registers.
+    fn run(&self) -> u32 {
+        (self.format.block_columns() / 8).min(2)
     }
 
-    /// Invocations that share two quads: enough to split the blocks evenly, few enough that little of them idles.
+    /// Invocations that share two quads: enough to split the columns evenly, few enough that little of them idles.
     fn group(&self) -> u32 {
-        match self.blocks() {
+        match self.k / (8 * self.run()) {
             0..=15 => 4,
-            16..=31 => 8,
-            32..=127 => 16,
+            16..=63 => 8,
+            64..=127 => 16,
             _ => 32,
         }
     }
