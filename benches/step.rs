@@ -47,7 +47,7 @@ fn benches(criterion: &mut Criterion) {
     let model = engine.model_mut();
     let mut position = 0;
     let mut group = criterion.benchmark_group("decode step");
-    group.throughput(Throughput::Elements(model.dispatches_per_token() as u64));
+    group.throughput(Throughput::Elements(model.dispatches_per_token(0) as u64));
     group.bench_function("encode and submit", |bencher| {
         bencher.iter_custom(|steps| {
             let mut spent = Duration::ZERO;

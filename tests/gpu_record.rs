@@ -5,7 +5,7 @@ mod common;
 
 use common::{Random, download};
 use kinglet::gpu::{Binding, Gpu, GpuError, GpuOptions, Plan, Ran, Span};
-use kinglet::kernels::{RmsNorm, Step, Swiglu};
+use kinglet::kernels::{RmsNorm, Swiglu};
 use pollster::block_on;
 
 const SPAN: Span = Span { position: 0, rows: 3 };
@@ -17,12 +17,11 @@ fn run(gpu: &Gpu, times: usize, recorded: bool) -> (Vec<Vec<Ran>>, Plan, Vec<f32
     let x = gpu.upload("x", &random.vector((2 * K * SPAN.rows) as usize)).unwrap();
     let weight = gpu.upload("weight", &random.vector(K as usize)).unwrap();
     let [hidden, y] = ["hidden", "y"].map(|label| gpu.buffer(label, u64::from(4 * K * SPAN.rows)).unwrap());
-    let step = gpu.upload("step", &[Step { position: SPAN.position, rows: SPAN.rows, drawn: 0, token: 0 }]).unwrap();
     let mut plan = Plan::default();
     for _ in 0..times {
         plan.push(gpu, &Swiglu { k: K, x_stride: 2 * K, up_first: K }.dispatch(), &[&x, &hidden].map(Binding::from));
-        let norm = RmsNorm { k: K, epsilon: 1e-5, last_row: false };
-        plan.push(gpu, &norm.dispatch(gpu.capabilities()), &[&hidden, &weight, &y, &step].map(Binding::from));
+        let norm = RmsNorm { k: K, epsilon: 1e-5 };
+        plan.push(gpu, &norm.dispatch(gpu.capabilities()), &[&hidden, &weight, &y].map(Binding::from));
     }
     if recorded {
         gpu.start_recording();
@@ -44,9 +43,9 @@ fn a_recording_is_the_plan() {
         let [ran] = &recorded[..] else { panic!("{} submits", recorded.len()) };
         assert_eq!(ran.iter().map(|ran| ran.pipeline.name()).collect::<Vec<_>>(), plan.names().collect::<Vec<_>>());
         assert_eq!(ran.iter().map(|ran| ran.bytes).sum::<u64>(), plan.bytes_read(SPAN));
-        assert_eq!(ran[1].bindings, [4 * 64 * 3, 4 * 64, 4 * 64 * 3, 16]);
+        assert_eq!(ran[1].bindings, [4 * 64 * 3, 4 * 64, 4 * 64 * 3]);
         assert_eq!(ran[1].groups, [1, 3, 1]);
-        assert!(ran[1].pipeline.constants().starts_with("K=64 STRIDE=16 EPSILON="), "{}", ran[1].pipeline.constants());
+        assert!(ran[1].pipeline.constants().starts_with("K=64 EPSILON="), "{}", ran[1].pipeline.constants());
         assert!(ran.iter().all(|ran| ran.time.is_some() == timed), "{ran:?}");
     }
 }
