@@ -61,9 +61,9 @@ fn within_min_p(key: u32) -> bool {
 }
 
 // The least mass that top-p asks of a total.
-fn top_p_mass(total: u32) -> u32 {
-  let rest = total * sequence.sampling.top_p;
-  return max(multiply_high(total, sequence.sampling.top_p) + select(0u, 1u, rest > 0u), 1u);
+fn top_p_mass(total: u32, top_p: u32) -> u32 {
+  let rest = total * top_p;
+  return max(multiply_high(total, top_p) + select(0u, 1u, rest > 0u), 1u);
 }
 
 // Below `total`, each as often as the others to within 2^-32.
@@ -147,7 +147,7 @@ fn select_beginning(index: u32, sampling: Sampling, cut: Cut, by_mass: bool) -> 
     let total = sum_bins(index);
     if (round == 0u) {
       if (by_mass) {
-        missing = top_p_mass(total) - 1u;
+        missing = top_p_mass(total, sampling.top_p) - 1u;
       }
       if (missing >= total) {
         return cut;
@@ -280,7 +280,7 @@ fn draw_from_few(index: u32, sampling: Sampling, count: u32) {
     atomicAdd(&totals[0], size);
   }
   workgroupBarrier();
-  if (sampling.top_p > 0u && before >= top_p_mass(atomicLoad(&totals[0]))) {
+  if (sampling.top_p > 0u && before >= top_p_mass(atomicLoad(&totals[0]), sampling.top_p)) {
     keep = false;
   }
   keep = keep && within_min_p(key);

@@ -17,9 +17,10 @@ mod weights;
 use kinglet::weights::known::{self, cache};
 use program::{argument, command, errors, fails, file, has_keys, json, run};
 use serde_json::{Value, json as value};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 use tiny::Tiny;
 
 /// A tiny model in a file of its own.
@@ -257,27 +258,66 @@ fn a_chat_that_outgrows_its_context_says_so() {
 #[test]
 fn ctrl_c_stops_the_answer_and_not_the_chat() {
     let path = model("interrupt.gguf", &Tiny { context: 16_384, ..Tiny::default() });
+    // Into a file, whose length tells at any time how much was written.
+    let written = file("interrupt.txt", b"");
     let mut child = command(&["chat", argument(&path), "--temperature", "0.7", "--seed", "1", "--ctx", "16384"])
         .stdin(Stdio::piped())
+        .stdout(std::fs::File::create(&written).unwrap())
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut told = || {
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        line
+    };
     let interrupt = format!("kill -INT {}", child.id());
-    // With this seed the answer is long. What follows a stopped answer depends on when it was stopped, and may end by itself.
-    stdin.write_all(b"Hello\n").unwrap();
-    stdout.read_exact(&mut [0; 8]).unwrap();
-    assert!(std::process::Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
-    let mut told = String::new();
-    stderr.read_line(&mut told).unwrap();
-    assert_eq!(told, "[stopped]\n");
-    assert!(child.try_wait().unwrap().is_none(), "the chat goes on");
+    for question in ["Hello\n", "/clear\nHello\n"] {
+        let before = std::fs::metadata(&written).unwrap().len();
+        stdin.write_all(question.as_bytes()).unwrap();
+        if question.starts_with('/') {
+            assert_eq!(told(), "The conversation is forgotten.\n");
+        }
+        // All of the answer before was written when the chat said that it was stopped: what is new is of this one. With this seed an
+        // answer to a first message is long.
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while std::fs::metadata(&written).unwrap().len() < before + 8 {
+            assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline, "no answer comes");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(std::process::Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
+        assert_eq!(told(), "[stopped]\n");
+        assert!(child.try_wait().unwrap().is_none(), "the chat goes on");
+    }
     stdin.write_all(b"/exit\n").unwrap();
     drop(stdin);
-    let mut rest = Vec::new();
-    stdout.read_to_end(&mut rest).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_context_that_no_memory_holds_ends_with_5() {
+    let path = model("huge.gguf", &Tiny { context: 1 << 30, ..Tiny::default() });
+    let arguments = ["generate", argument(&path), "--prompt", "a", "--ctx", "1073741824"];
+    fails(5, &arguments, &["KV cache", "1073741824 tokens of context", "a smaller context"]);
+    // Under the limit of a buffer, and over that of a binding.
+    let devices = json(&["devices", "--json"]);
+    let binding = devices[0]["limits"]["binding_bytes"].as_u64().unwrap();
+    let context = (binding / (2 * 2 * 24) + 1).to_string();
+    fails(5, &["generate", argument(&path), "--prompt", "a", "--ctx", &context], &["KV cache", &binding.to_string()]);
+}
+
+#[test]
+fn an_answer_begins_without_the_space_that_a_completion_begins_with() {
+    let path = model("words.gguf", &Tiny { vocab: 4000, sentencepiece: true, ..small() });
+    let common = ["generate", argument(&path), "--max-tokens", "4", "--temperature", "0", "--json"];
+    let text = |question: [&str; 2]| json(&[&common[..], &question].concat())["text"].as_str().unwrap().to_owned();
+    let (completion, answer) = (text(["--prompt", "a"]), text(["--chat", "a"]));
+    assert!(completion.starts_with(" w"), "{completion:?}");
+    assert!(answer.starts_with('w') && answer.contains(" w"), "{answer:?}");
+
+    let output = chat(&["chat", argument(&path), "--max-tokens", "4", "--temperature", "0"], "a\n/exit\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{answer}\n"));
 }
 
 #[test]

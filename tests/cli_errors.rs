@@ -104,3 +104,14 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), errors(&output).as_str()), (Some(0), ""));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_written_ends_with_1() {
+    let path = file("full.gguf", &kitchen_sink(3).bytes());
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command(&["inspect", argument(&path)]).stdout(full).output().unwrap();
+    let told = errors(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("stdout") && told.contains("No space left"), "{told}");
+}

@@ -52,7 +52,7 @@ pub async fn chat(
             on_chunk(ChatChunk::text(head, text));
         }
     };
-    let answer = engine.generate(&prompt, &params, &mut on_token, abort).await?;
+    let answer = engine.answer(&prompt, &params, &mut on_token, abort).await?;
     let reason = match answer.finish_reason {
         engine::FinishReason::Stop => FinishReason::Stop,
         engine::FinishReason::Length => FinishReason::Length,

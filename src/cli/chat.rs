@@ -143,7 +143,7 @@ impl Chat<'_> {
             ));
         }
         let mut stream = Stream::new(&abort);
-        let generation = block_on(engine.generate(&fitted.ids, &self.args.params(), &mut |delta, _| stream.push(delta), &abort))?;
+        let generation = block_on(engine.answer(&fitted.ids, &self.args.params(), &mut |delta, _| stream.push(delta), &abort))?;
         stream.finish()?;
         output::line(format_args!(""))?;
         match generation.finish_reason {

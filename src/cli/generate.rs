@@ -61,7 +61,11 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
             stream.push(delta);
         }
     };
-    let generation = block_on(loaded.engine.generate(&prompt_ids, &params, &mut on_token, &abort))?;
+    let engine = &mut loaded.engine;
+    let generation = match args.chat {
+        Some(_) => block_on(engine.answer(&prompt_ids, &params, &mut on_token, &abort))?,
+        None => block_on(engine.generate(&prompt_ids, &params, &mut on_token, &abort))?,
+    };
     stream.finish()?;
     if args.json {
         let completion_tokens = generation.ids.len();

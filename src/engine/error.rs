@@ -135,3 +135,30 @@ impl From<HeaderError> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lack_of_memory_and_a_lost_device_are_known_wherever_they_come_from() {
+        let full = || GpuError::OutOfMemory { in_use: 1 };
+        let large = || GpuError::TooLarge { what: "keys".into(), bytes: 2, limit: 1 };
+        let lost = || GpuError::DeviceLost { reason: "reset".into() };
+        for (gpu, kind, name) in [
+            (&full as &dyn Fn() -> GpuError, ErrorKind::Memory, "OutOfMemoryError"),
+            (&large, ErrorKind::Memory, "OutOfMemoryError"),
+            (&lost, ErrorKind::Other, "DeviceLostError"),
+        ] {
+            let ways: [Error; 4] = [
+                gpu().into(),
+                UploadError::Gpu(gpu()).into(),
+                WeightsError::Gpu(gpu()).into(),
+                WeightsError::Upload(UploadError::Gpu(gpu())).into(),
+            ];
+            for error in ways {
+                assert_eq!((error.kind(), error.name()), (kind, name), "{error}");
+            }
+        }
+    }
+}

@@ -128,7 +128,7 @@ impl Ahead {
 }
 
 impl Engine {
-    /// Answers a prompt of token ids. `on_token` gets every drawn id with the text that it made certain (often empty or several words' worth
+    /// Goes on with a prompt of token ids. `on_token` gets every drawn id with the text that it made certain (often empty or several words' worth
     /// when a stop text was half seen). An abort is noticed within one step and is not an error: the answer so far comes back with
     /// [`FinishReason::Abort`].
     ///
@@ -138,6 +138,32 @@ impl Engine {
         &mut self,
         prompt: &[u32],
         params: &GenerateParams,
+        on_token: &mut dyn FnMut(&str, u32),
+        abort: &AbortSignal,
+    ) -> Result<Generation, Error> {
+        self.run(prompt, params, false, on_token, abort).await
+    }
+
+    /// As [`Engine::generate`], but what is generated is a text of its own, as the answer in a chat is: it does not begin with the space
+    /// that SentencePiece's first tokens of a text have.
+    ///
+    /// # Errors
+    /// As [`Engine::generate`].
+    pub async fn answer(
+        &mut self,
+        prompt: &[u32],
+        params: &GenerateParams,
+        on_token: &mut dyn FnMut(&str, u32),
+        abort: &AbortSignal,
+    ) -> Result<Generation, Error> {
+        self.run(prompt, params, true, on_token, abort).await
+    }
+
+    async fn run(
+        &mut self,
+        prompt: &[u32],
+        params: &GenerateParams,
+        own_text: bool,
         on_token: &mut dyn FnMut(&str, u32),
         abort: &AbortSignal,
     ) -> Result<Generation, Error> {
@@ -157,8 +183,9 @@ impl Engine {
         self.model.begin(&params.sampling, prompt);
         let first = self.prefill(prompt, cached_tokens, abort).await?;
 
+        let begin = if own_text { Detokenizer::new } else { Detokenizer::continuing };
         let mut output = Output {
-            detokenizer: Detokenizer::continuing(&self.tokenizer),
+            detokenizer: begin(&self.tokenizer),
             stops: StopStrings::new(params.stop.clone()),
             text: String::new(),
             ids: Vec::new(),

@@ -1,7 +1,7 @@
 //! From a source of bytes to an engine.
 
 use super::{AbortSignal, Engine, Error};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, GpuError};
 use crate::kernels::KvType;
 use crate::model::{Model, ModelConfig, WeightLoader};
 use crate::text::{ChatTemplate, Tokenizer};
@@ -75,6 +75,13 @@ impl Engine {
             Some(wanted) => wanted,
             None => config.context.min(DEFAULT_CONTEXT),
         };
+        // Known before a byte of the weights is fetched. One binding holds the keys of a layer.
+        let (bytes, limits) = (options.kv_type.bytes(context, config.kv_heads, config.head_dim), gpu.limits());
+        let limit = limits.binding_bytes.min(limits.buffer_bytes);
+        if bytes > limit {
+            let what = format!("a layer's part of the KV cache for {context} tokens of context");
+            return Err(GpuError::TooLarge { what, bytes, limit }.into());
+        }
         let tokenizer = Tokenizer::from_gguf(&gguf.metadata)?;
         if tokenizer.vocab_size() > config.vocab as usize {
             return Err(Error::Vocabulary { tokens: tokenizer.vocab_size(), rows: config.vocab });

@@ -95,9 +95,8 @@ impl Gpu {
         }));
         let on_lost = failure.clone();
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                record(&on_lost, GpuError::DeviceLost { reason: message });
-            }
+            let reason = if message.is_empty() { format!("{reason:?}").to_lowercase() } else { message };
+            record(&on_lost, GpuError::DeviceLost { reason });
         });
         Ok(Self(Rc::new(Inner {
             device,
@@ -291,6 +290,11 @@ impl Gpu {
             .map_err(|error| self.check().err().unwrap_or(GpuError::DeviceLost { reason: error.to_string() }))
     }
 
+    /// Ends the device at once, as a driver's reset would: everything that uses it from now on fails with [`GpuError::DeviceLost`].
+    pub fn destroy(&self) {
+        self.0.device.destroy();
+    }
+
     /// Waits until everything submitted so far is done.
     ///
     /// # Errors
@@ -317,6 +321,9 @@ impl Gpu {
 
 fn record(slot: &Mutex<Option<GpuError>>, error: GpuError) {
     if let Ok(mut slot) = slot.lock() {
-        slot.get_or_insert(error);
+        // What a lost device rejects is no bug of anybody's: the loss is what matters.
+        if slot.is_none() || matches!(error, GpuError::DeviceLost { .. }) {
+            *slot = Some(error);
+        }
     }
 }

@@ -23,6 +23,10 @@ pub struct Tiny {
     /// `rope.scaling.type` and its factor.
     pub scaling: Option<(&'static str, f32)>,
     pub rope_factors: bool,
+    /// `tokenizer.chat_template`
+    pub template: Option<&'static str>,
+    /// A SentencePiece vocabulary: the bytes, and then words that all begin with a space.
+    pub sentencepiece: bool,
 }
 
 impl Default for Tiny {
@@ -40,6 +44,8 @@ impl Default for Tiny {
             tied: true,
             scaling: None,
             rope_factors: false,
+            template: None,
+            sentencepiece: false,
         }
     }
 }
@@ -100,15 +106,9 @@ impl Tiny {
         (file.bytes(), tensors)
     }
 
-    /// The metadata: a byte-level vocabulary with two special tokens, padded to size.
+    /// The metadata, with a vocabulary padded to size.
     pub fn metadata(&self) -> GgufWriter {
-        let mut tokens: Vec<String> = byte_alphabet();
-        tokens.extend(["<|im_start|>".into(), "<|im_end|>".into()]);
-        for i in tokens.len()..self.vocab as usize {
-            tokens.push(format!("<unused{i}>"));
-        }
-        let types: Vec<i32> = (0..tokens.len()).map(|i| if i < 256 { 1 } else { 3 }).collect();
-        let mut file = GgufWriter::new()
+        let file = GgufWriter::new()
             .string("general.architecture", "llama")
             .string("general.name", "tiny")
             .u32("llama.block_count", self.layers)
@@ -120,14 +120,11 @@ impl Tiny {
             .u32("llama.attention.value_length", self.head_dim)
             .u32("llama.rope.dimension_count", self.head_dim)
             .u32("llama.context_length", self.context)
-            .f32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-            .string("tokenizer.ggml.model", "gpt2")
-            .string("tokenizer.ggml.pre", "gpt-2")
-            .strings("tokenizer.ggml.tokens", &tokens)
-            .i32s("tokenizer.ggml.token_type", &types)
-            .strings("tokenizer.ggml.merges", &[] as &[&str])
-            .u32("tokenizer.ggml.bos_token_id", 256)
-            .u32("tokenizer.ggml.eos_token_id", 257);
+            .f32("llama.attention.layer_norm_rms_epsilon", 1e-5);
+        let mut file = if self.sentencepiece { self.sentencepiece(file) } else { self.byte_level(file) };
+        if let Some(template) = self.template {
+            file = file.string("tokenizer.chat_template", template);
+        }
         if let Some((kind, factor)) = self.scaling {
             file = file
                 .string("llama.rope.scaling.type", kind)
@@ -135,6 +132,45 @@ impl Tiny {
                 .u32("llama.rope.scaling.original_context_length", self.context / 4);
         }
         file
+    }
+}
+
+impl Tiny {
+    /// The 256 bytes and two special tokens.
+    fn byte_level(&self, file: GgufWriter) -> GgufWriter {
+        let mut tokens: Vec<String> = byte_alphabet();
+        tokens.extend(["<|im_start|>".into(), "<|im_end|>".into()]);
+        for i in tokens.len()..self.vocab as usize {
+            tokens.push(format!("<unused{i}>"));
+        }
+        let types: Vec<i32> = (0..tokens.len()).map(|i| if i < 256 { 1 } else { 3 }).collect();
+        file.string("tokenizer.ggml.model", "gpt2")
+            .string("tokenizer.ggml.pre", "gpt-2")
+            .strings("tokenizer.ggml.tokens", &tokens)
+            .i32s("tokenizer.ggml.token_type", &types)
+            .strings("tokenizer.ggml.merges", &[] as &[&str])
+            .u32("tokenizer.ggml.bos_token_id", 256)
+            .u32("tokenizer.ggml.eos_token_id", 257)
+    }
+
+    /// Three special tokens, the 256 bytes, and words.
+    fn sentencepiece(&self, file: GgufWriter) -> GgufWriter {
+        let special = ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter();
+        let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+        let words = (259..self.vocab).map(|i| format!("\u{2581}w{i}"));
+        let tokens: Vec<String> = special.chain(bytes).chain(words).collect();
+        let kind = |i: usize| match i {
+            0 => 2,
+            1 | 2 => 3,
+            3..259 => 6,
+            _ => 1,
+        };
+        let types: Vec<i32> = (0..tokens.len()).map(kind).collect();
+        let scores: Vec<f32> = (0..tokens.len()).map(|i| -(i as f32)).collect();
+        file.string("tokenizer.ggml.model", "llama")
+            .strings("tokenizer.ggml.tokens", &tokens)
+            .f32s("tokenizer.ggml.scores", &scores)
+            .i32s("tokenizer.ggml.token_type", &types)
     }
 }
 

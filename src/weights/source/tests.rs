@@ -89,7 +89,7 @@ mod http {
         HttpSource::open_with(&server.url("/models/m.gguf?download=true"), QUICK)
     }
 
-    fn serve(answer: impl Fn(usize, &Request, &[u8]) -> Reply + Send + 'static) -> (TestServer, Vec<u8>) {
+    fn serve(answer: impl Fn(usize, &Request, &[u8]) -> Reply + Send + Sync + 'static) -> (TestServer, Vec<u8>) {
         let file = content(2_000_000);
         let copy = file.clone();
         let server = TestServer::start(move |number, request| answer(number, request, &copy));
