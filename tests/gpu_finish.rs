@@ -46,7 +46,7 @@ fn swiglu_of_interleaved_matrices() {
                     1..=8 => {
                         Matvec { format, rows, k, vectors: tokens, x_stride: k, norm: None, finish }.dispatch(gpu.capabilities())
                     }
-                    _ => Matmul { format, rows, k, x_stride: k, finish }.dispatch(),
+                    _ => Matmul { format, rows, k, x_stride: k, tile_tokens: 64, finish }.dispatch(),
                 };
                 let bindings = [&both[0], &both[1], &x, &step(&gpu, tokens), &y].map(Buffer::whole);
                 let after = run(&gpu, &dispatch, &bindings, Span { position: 4, rows: tokens }, &y);

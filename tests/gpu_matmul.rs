@@ -55,7 +55,14 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
 
 fn kernel(format: Format, rows: u32, k: u32) -> Matmul {
     let padded = rows.next_multiple_of(4);
-    Matmul { format, rows, k, x_stride: k, finish: Finish::Store { y_stride: padded, y_first: 0, accumulate: false } }
+    Matmul {
+        format,
+        rows,
+        k,
+        x_stride: k,
+        tile_tokens: 64,
+        finish: Finish::Store { y_stride: padded, y_first: 0, accumulate: false },
+    }
 }
 
 #[test]
@@ -70,7 +77,12 @@ fn odd_shapes_of_every_format() {
                 let tokens = 1 + random.below(140) as u32;
                 let y_stride = y_first + rows.next_multiple_of(4) + 8;
                 let finish = Finish::Store { y_stride, y_first, accumulate: i % 2 == 0 };
-                check(&gpu, &mut random, Matmul { x_stride: plain.k + 4 * (i as u32 % 3), finish, ..plain }, tokens);
+                check(
+                    &gpu,
+                    &mut random,
+                    Matmul { x_stride: plain.k + 4 * (i as u32 % 3), tile_tokens: [32, 64][i % 2], finish, ..plain },
+                    tokens,
+                );
             }
         }
     }
@@ -81,6 +93,8 @@ fn every_number_of_token_rows() {
     let [gpu, _] = open_both();
     let mut random = Random(5);
     for tokens in 1..=134 {
-        check(&gpu, &mut random, kernel(Format::Q4_0, 13, 96), tokens);
+        for tile_tokens in [32, 64] {
+            check(&gpu, &mut random, Matmul { tile_tokens, ..kernel(Format::Q4_0, 13, 96) }, tokens);
+        }
     }
 }

@@ -47,7 +47,7 @@ fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span, split:
         let dispatch: Dispatch = match span.rows {
             1..=3 => Matvec { format, rows, k: k_size, vectors: span.rows, x_stride: size, norm: None, finish }
                 .dispatch(gpu.capabilities()),
-            _ => Matmul { format, rows, k: k_size, x_stride: size, finish }.dispatch(),
+            _ => Matmul { format, rows, k: k_size, x_stride: size, tile_tokens: 64, finish }.dispatch(),
         };
         let quants = identity(gpu, size, first);
         plan.push(gpu, &dispatch, &[&quants, &quants, &qkv, &step, &turns, &q, &k, &v].map(Buffer::whole));

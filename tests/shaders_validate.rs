@@ -16,7 +16,9 @@ fn products(shaders: &mut Vec<Shader>, format: Format, finish: Finish) {
     let (rows, k) = (576, 1536);
     let row_alone = matches!(finish, Finish::Residual { .. } | Finish::Logits { .. });
     if !row_alone {
-        shaders.push(Matmul { format, rows, k, x_stride: k, finish }.dispatch().shader);
+        for tile_tokens in [32, 64] {
+            shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, finish }.dispatch().shader);
+        }
     }
     for vectors in if row_alone { vec![1] } else { vec![1, 8] } {
         for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })] {

@@ -52,7 +52,7 @@ async fn products_of_every_format() {
             let actual = run(&gpu, &[(shape.dispatch(gpu.capabilities()), bindings.clone())], span, &y).await;
             let off = worst(&actual[..expected.len()], &expected);
             assert!(off < 1e-5, "matvec {format:?} x {vectors} off by {off}");
-            let shape = Matmul { format, rows, k, x_stride: k, finish };
+            let shape = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, finish };
             let actual = run(&gpu, &[(shape.dispatch(), bindings)], span, &y).await;
             let off = worst(&actual[..expected.len()], &expected);
             assert!(off < 1e-5, "matmul {format:?} x {vectors} off by {off}");

@@ -16,27 +16,27 @@ pub struct Matmul {
     pub k: u32,
     /// Floats from one row of X to the next, a multiple of 4.
     pub x_stride: u32,
+    /// Token rows of a workgroup's tile: 32 or 64.
+    pub tile_tokens: u32,
     /// What becomes of the products.
     pub finish: Finish,
 }
 
 /// Weight rows of a workgroup's tile, as in `matmul.wgsl`.
 const TILE_ROWS: u32 = 64;
-/// Token rows of a workgroup's tile.
-const TILE_TOKENS: u32 = 64;
 /// Token rows of an invocation: 4 or 8.
 const OWN: u32 = 4;
 
 impl Matmul {
     /// The dispatch.
     pub fn dispatch(&self) -> Dispatch {
-        debug_assert!(self.k.is_multiple_of(self.format.block_columns()));
+        debug_assert!(self.k.is_multiple_of(self.format.block_columns()) && matches!(self.tile_tokens, 32 | 64));
         let source = Source::new()
             .uint("QUADS", self.rows.div_ceil(4))
             .uint("K", self.k)
             .uint("UNITS", self.k / 8)
             .uint("X_STRIDE", self.x_stride / 4)
-            .uint("TILE_TOKENS", TILE_TOKENS)
+            .uint("TILE_TOKENS", self.tile_tokens)
             .uint("OWN", OWN);
         let mut bindings = vec![Access::Read; 3];
         bindings.extend(self.finish.accesses());
@@ -45,7 +45,7 @@ impl Matmul {
         let planes = self.format.planes(self.rows, self.k);
         Dispatch {
             shader,
-            grid: Grid::Rows { x: self.rows.div_ceil(TILE_ROWS), tile: TILE_TOKENS },
+            grid: Grid::Rows { x: self.rows.div_ceil(TILE_ROWS), tile: self.tile_tokens },
             traffic: Traffic {
                 fixed: planes.quants + planes.scales,
                 per_row: 4 * u64::from(self.k) + self.finish.row_bytes(self.rows),

@@ -1,7 +1,7 @@
 //! A model on the GPU: what the generate loop drives.
 
 use super::config::ModelConfig;
-use super::plan::{Planner, Width, head_partials};
+use super::plan::{FEW_ROWS, Planner, Width, head_partials};
 use super::weights::Weights;
 use super::workspace::{CHUNK, Workspace};
 use crate::gpu::{Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
@@ -11,17 +11,14 @@ use crate::sampling::SamplingParams;
 /// Steps that are sent ahead of the last result read back.
 const TOKENS_IN_FLIGHT: usize = 3;
 
-/// Rows whose logits are made at once when all positions' logits are wanted.
-const SCORED_ROWS: u32 = 32;
-
 /// A model: weights, KV cache, and the plans of its steps.
 pub struct Model {
     gpu: Gpu,
     config: ModelConfig,
     weights: Weights,
     space: Workspace,
-    /// Embedding and all blocks for a chunk of the prompt.
-    prefill: Plan,
+    /// Embedding and all blocks for a chunk of the prompt of few rows, and for one of any size.
+    prefill: [Plan; 2],
     /// The prompt's last row on its way to the head.
     leave: Plan,
     /// Embedding of one id on its way to the blocks.
@@ -52,7 +49,7 @@ impl Model {
         let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
         let planner = Planner { gpu, config: &config, weights: &weights, space: &space };
         let layers = config.layers as usize;
-        let prefill = planner.prefill(layers);
+        let prefill = [Width::Few, Width::Many].map(|width| planner.prefill(width, layers));
         let leave = planner.leave();
         let enter = planner.enter();
         let decode = [Width::Short, Width::One].map(|width| planner.decode(width, layers));
@@ -131,7 +128,7 @@ impl Model {
     /// Runs a chunk of the prompt, at most [`Model::chunk`] tokens, the first of them at `position`.
     pub fn prefill(&self, ids: &[u32], position: u32) {
         let span = self.begin_span(ids, position);
-        self.gpu.run(&self.prefill, span);
+        self.gpu.run(&self.prefill[size(ids.len())], span);
     }
 
     /// Runs the prompt's last chunk and draws the answer's first token.
@@ -140,7 +137,7 @@ impl Model {
         // One token alone is quicker as a decode step.
         let plans = match ids.len() {
             1 => vec![&self.enter, &self.decode[reach(position)], &self.head],
-            _ => vec![&self.prefill, &self.leave, &self.head],
+            rows => vec![&self.prefill[size(rows)], &self.leave, &self.head],
         };
         self.ring.run(&self.gpu, &plans, span, &self.space.sequence, Step::TOKEN_OFFSET)
     }
@@ -178,7 +175,7 @@ impl Model {
             self.gpu.run(&self.enter, span);
             self.gpu.run(&planner.decode(width, layers), span);
         } else {
-            self.gpu.run(&planner.prefill(layers), span);
+            self.gpu.run(&planner.prefill(Width::of_prefill(ids.len()), layers), span);
         }
         let bytes = 4 * ids.len() as u64 * u64::from(self.config.embedding);
         self.gpu.download(&self.space.activations.residual, 0..bytes).await
@@ -186,7 +183,7 @@ impl Model {
 
     /// Most rows of one [`Model::score`].
     pub fn scored_rows(&self) -> usize {
-        SCORED_ROWS as usize
+        FEW_ROWS
     }
 
     /// Runs a chunk of at most [`Model::scored_rows`] tokens and returns their logits, (rows, vocab).
@@ -197,12 +194,12 @@ impl Model {
         let vocab = self.config.vocab as usize;
         let stride = vocab.next_multiple_of(4);
         if self.score.is_none() {
-            let logits = self.gpu.buffer("logits of all rows", 4 * u64::from(SCORED_ROWS) * stride as u64)?;
+            let logits = self.gpu.buffer("logits of all rows", 4 * (FEW_ROWS * stride) as u64)?;
             let planner = Planner { gpu: &self.gpu, config: &self.config, weights: &self.weights, space: &self.space };
             self.score = Some((planner.score(&logits), logits));
         }
         let span = self.begin_span(ids, position);
-        self.gpu.run(&self.prefill, span);
+        self.gpu.run(&self.prefill[size(ids.len())], span);
         let Some((head, logits)) = &self.score else { return Ok(Vec::new()) };
         self.gpu.run(head, span);
         let mut rows: Vec<f32> = self.gpu.download(logits, 0..4 * (ids.len() * stride) as u64).await?;
@@ -226,4 +223,9 @@ impl Model {
 /// Which of [`Model::decode`]'s plans serves a position.
 fn reach(position: u32) -> usize {
     usize::from(position >= Attention::SHORT_CONTEXT)
+}
+
+/// Which of [`Model::prefill`]'s plans serves a number of rows.
+fn size(rows: usize) -> usize {
+    usize::from(Width::of_prefill(rows) == Width::Many)
 }

@@ -23,8 +23,29 @@ pub(super) enum Width {
     Short,
     /// One token row anywhere.
     One,
-    /// Many token rows: tiled matmul and tiled attention.
+    /// At most [`FEW_ROWS`] token rows: tiled matmul and tiled attention.
+    Few,
+    /// Any number of token rows: the same with larger tiles.
     Many,
+}
+
+/// Token rows for which a smaller tile saves work.
+pub(super) const FEW_ROWS: usize = 32;
+
+impl Width {
+    /// How many rows are run in one go.
+    pub(super) fn of_prefill(rows: usize) -> Self {
+        if rows <= FEW_ROWS { Width::Few } else { Width::Many }
+    }
+
+    /// Token rows of a tile, where the blocks are tiled.
+    fn tile(self) -> Option<u32> {
+        match self {
+            Width::Short | Width::One => None,
+            Width::Few => Some(FEW_ROWS as u32),
+            Width::Many => Some(64),
+        }
+    }
 }
 
 /// Makes plans for one model on one device.
@@ -37,10 +58,10 @@ pub(super) struct Planner<'a> {
 
 impl Planner<'_> {
     /// Many rows: their embedding and the first `layers` blocks, which leave the residual stream.
-    pub(super) fn prefill(&self, layers: usize) -> Plan {
+    pub(super) fn prefill(&self, width: Width, layers: usize) -> Plan {
         let mut plan = Plan::default();
         self.embed(&mut plan);
-        self.blocks(&mut plan, Width::Many, layers);
+        self.blocks(&mut plan, width, layers);
         plan
     }
 
@@ -98,7 +119,7 @@ impl Planner<'_> {
         plan
     }
 
-    /// The final norm and the LM head for all rows that [`Planner::prefill`] left; logits get (rows, vocab padded to a multiple of 4).
+    /// The final norm and the LM head for all rows, at most [`FEW_ROWS`], that [`Planner::prefill`] left; logits get (rows, vocab padded to a multiple of 4).
     pub(super) fn score(&self, logits: &Buffer) -> Plan {
         let mut plan = Plan::default();
         let normed = &self.space.activations.normed;
@@ -107,7 +128,7 @@ impl Planner<'_> {
         for shard in &self.weights.head().shards {
             let finish = Finish::Store { y_stride: stride, y_first: shard.first_row, accumulate: false };
             let matvec = plain(self.weights.head(), shard, finish);
-            self.product(&mut plan, Width::Many, matvec, shard, &[normed, &self.space.sequence, logits]);
+            self.product(&mut plan, Width::Few, matvec, shard, &[normed, &self.space.sequence, logits]);
         }
         plan
     }
@@ -192,7 +213,7 @@ impl Planner<'_> {
                 let bindings = [&buffers.partials, &buffers.attended, &space.sequence].map(Binding::from);
                 plan.push(self.gpu, &attention.merge(capabilities), &bindings);
             }
-            Width::Many => plan.push(self.gpu, &attention.prefill(), &bindings(&buffers.attended)),
+            Width::Few | Width::Many => plan.push(self.gpu, &attention.prefill(), &bindings(&buffers.attended)),
         }
         self.onto_residual(plan, width, &layer.attn_output, &buffers.attended, &layer.ffn_norm);
     }
@@ -227,7 +248,7 @@ impl Planner<'_> {
 
     /// What a half of a block begins with: for one row it is prepared already.
     fn half_input(&self, plan: &mut Plan, width: Width, norm_weight: &Buffer) -> &Buffer {
-        if width != Width::Many {
+        if width.tile().is_none() {
             return &self.space.activations.weighted;
         }
         self.norm(plan, norm_weight);
@@ -248,7 +269,7 @@ impl Planner<'_> {
         let mut partial_first = 0;
         for shard in &matrix.shards {
             let first = shard.first_row;
-            if width == Width::Many {
+            if width.tile().is_some() {
                 let finish = Finish::Store { y_stride: k, y_first: first, accumulate: true };
                 let matvec = plain(matrix, shard, finish);
                 self.product(plan, width, matvec, shard, &[x, &space.sequence, &buffers.residual]);
@@ -276,11 +297,11 @@ impl Planner<'_> {
 
     /// Bindings: x and those of the finish.
     fn product(&self, plan: &mut Plan, width: Width, matvec: Matvec, shard: &Shard, bindings: &[&Buffer]) {
-        let dispatch = match width {
-            Width::Short | Width::One => matvec.dispatch(self.gpu.capabilities()),
-            Width::Many => {
+        let dispatch = match width.tile() {
+            None => matvec.dispatch(self.gpu.capabilities()),
+            Some(tile_tokens) => {
                 let Matvec { format, rows, k, x_stride, finish, .. } = matvec;
-                Matmul { format, rows, k, x_stride, finish }.dispatch()
+                Matmul { format, rows, k, x_stride, tile_tokens, finish }.dispatch()
             }
         };
         let mut all = vec![shard.quants.clone(), shard.scales.clone()];
