@@ -79,7 +79,11 @@ fn requests_are_answered_one_by_one_and_can_be_aborted() {
     let pieces = result["pieces"].as_u64().unwrap();
     assert!((3..=5).contains(&pieces), "{pieces} pieces came although the third asked to stop");
     assert_eq!(result["refused"], "InvalidRequestError");
-    let heap = result["info"]["wasmPeakBytes"].as_f64().unwrap();
+    let info = &result["info"];
+    assert_eq!((&info["quantization"], &info["parameters"]), (&"Q4_1".into(), &134_515_008.into()), "{info}");
+    // Chromium's SwiftShader has them.
+    assert_eq!((&info["tier"], &info["subgroups"]), (&"c".into(), &true.into()), "{info}");
+    let heap = info["wasmPeakBytes"].as_f64().unwrap();
     eprintln!("peak WASM heap {:.1} MiB", heap / f64::from(1 << 20));
     assert!(heap < 64.0 * f64::from(1 << 20), "the model must not lie in WASM memory: {heap}");
 }

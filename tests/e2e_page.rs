@@ -87,7 +87,11 @@ fn the_page_loads_the_model_and_answers_like_the_native_program() {
     }
     let rate = browser.run("return document.querySelector('[data-testid=tok-per-s]')?.innerText ?? ''");
     assert!(rate.as_str().unwrap().contains("tok"), "tokens per second: {rate}");
-    eprintln!("in the browser: {rate}; {}", browser.run("return document.querySelector('[data-testid=facts]')?.innerText ?? ''"));
+    let facts = browser.run("return document.querySelector('[data-testid=facts]')?.innerText ?? ''");
+    eprintln!("in the browser: {rate}; {facts}");
+    for fact in ["135 M Q4_1", "tier C, subgroups", "on the GPU"] {
+        assert!(facts.as_str().unwrap().contains(fact), "no {fact:?} in {facts}");
+    }
     browser.screenshot("answered.png");
 }
 

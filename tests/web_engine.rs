@@ -15,10 +15,11 @@ mod weights;
 
 use gpu::{Random, worst};
 use kinglet::engine::{AbortSignal, Engine, FinishReason, GenerateParams, LoadOptions};
-use kinglet::gpu::{Gpu, GpuOptions};
+use kinglet::gpu::{Gpu, GpuOptions, Tier};
 use kinglet::kernels::{Format, KvType};
 use kinglet::sampling::SamplingParams;
 use kinglet::text::{AddBos, DecodeOptions, Encode, Message, RenderOptions, Tokenizer};
+use kinglet::web::open_gpu;
 use kinglet::weights::gguf::{Gguf, Parse};
 use kinglet::weights::source::MemorySource;
 use reference::{Tensors, forward};
@@ -53,19 +54,40 @@ async fn check(gpu: &Gpu, formats: [Format; 3], seed: u64) {
     }
 }
 
+/// The GPU as the worker opens it.
+async fn open(tier: Option<Tier>) -> Gpu {
+    open_gpu(tier).await.expect("WebGPU in the worker").0
+}
+
 #[wasm_bindgen_test]
 async fn prefill_and_decode_agree_with_the_reference() {
-    let gpu = Gpu::open(GpuOptions::default()).await.expect("WebGPU in the worker");
+    let gpu = open(None).await;
     check(&gpu, [Format::F32; 3], 1).await;
     check(&gpu, [Format::Q4_1, Format::Q4_1, Format::Q8_0], 2).await;
     check(&gpu, [Format::Q4_0, Format::Q8_0, Format::Q4_0], 3).await;
     check(&gpu, [Format::F16, Format::BF16, Format::F16], 4).await;
     gpu.check().unwrap();
+    let plain = open(Some(Tier::C)).await;
+    check(&plain, [Format::F32, Format::Q8_0, Format::Q4_1], 6).await;
+    plain.check().unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn subgroups_are_used_where_the_device_has_them() {
+    let subgroups = |gpu: &Gpu| (gpu.capabilities().subgroups, gpu.info().subgroups);
+    // Chromium's SwiftShader has subgroups of 4.
+    assert_eq!(subgroups(&open(None).await), (true, true));
+    assert_eq!(subgroups(&open(Some(Tier::C)).await), (false, false));
+    // Asked for, but the device that comes has none: kernels must not use them, or nothing would compile.
+    let deceived = Gpu::open(GpuOptions { web_subgroups: true, ..GpuOptions::default() }).await.unwrap();
+    assert_eq!(subgroups(&deceived), (false, false));
+    check(&deceived, [Format::F32; 3], 7).await;
+    deceived.check().unwrap();
 }
 
 #[wasm_bindgen_test]
 async fn answers_are_the_references_and_repeatable() {
-    let gpu = Gpu::open(GpuOptions::default()).await.expect("WebGPU in the worker");
+    let gpu = open(None).await;
     let (mut engine, tensors) = load(&gpu, &Tiny::default(), 5).await;
     let prompt = [7u32, 70, 200];
     let sampling = SamplingParams::greedy();
@@ -85,6 +107,25 @@ async fn answers_are_the_references_and_repeatable() {
     let first = engine.generate(&prompt, &params, &mut |_, _| {}, &AbortSignal::new()).await.unwrap();
     let second = engine.generate(&prompt, &params, &mut |_, _| {}, &AbortSignal::new()).await.unwrap();
     assert_eq!(first.ids, second.ids);
+}
+
+#[wasm_bindgen_test]
+async fn an_answer_ends_with_an_error_when_the_device_is_lost() {
+    let gpu = open(None).await;
+    let (mut engine, _) = load(&gpu, &Tiny::default(), 5).await;
+    let sampling = SamplingParams::greedy();
+    let params = GenerateParams { max_tokens: Some(40), sampling, stop: Vec::new(), ignore_eos: true };
+    let mut drawn = 0;
+    let mut on_token = |_: &str, _| {
+        drawn += 1;
+        if drawn == 3 {
+            gpu.destroy();
+        }
+    };
+    let error = engine.generate(&[7, 70, 200], &params, &mut on_token, &AbortSignal::new()).await.unwrap_err();
+    assert_eq!(error.name(), "DeviceLostError", "{error:?}");
+    let again = engine.generate(&[7, 70, 200], &params, &mut |_, _| {}, &AbortSignal::new()).await.unwrap_err();
+    assert_eq!(again.name(), "DeviceLostError", "{again:?}");
 }
 
 #[wasm_bindgen_test]

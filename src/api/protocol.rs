@@ -159,7 +159,7 @@ pub struct EngineInfo {
     pub model: String,
     /// `general.architecture`.
     pub architecture: String,
-    /// Name of the most frequent weight type, like `Q4_1`.
+    /// Name of the type that most weights are stored as, like `Q4_1`.
     pub quantization: String,
     /// Number of weights.
     pub parameters: u64,
@@ -171,6 +171,8 @@ pub struct EngineInfo {
     pub adapter: String,
     /// Tier in use: `a`, `b` or `c`.
     pub tier: String,
+    /// The open device has subgroup operations, and kernels use them.
+    pub subgroups: bool,
     /// Bytes of the weights on the GPU.
     pub weight_bytes: u64,
     /// Bytes of everything on the GPU, the most it ever was.

@@ -161,7 +161,7 @@ fn type_sums(tensors: &[TensorInfo]) -> Vec<TypeSum> {
             supported: format_of(tensor.kind).is_some(),
         });
         sum.tensors += 1;
-        sum.elements += tensor.columns().saturating_mul(tensor.rows());
+        sum.elements += tensor.elements();
         sum.bytes += tensor.bytes;
     }
     sums.into_values().collect()

@@ -87,6 +87,7 @@ impl Engine {
             return Err(Error::Vocabulary { tokens: tokenizer.vocab_size(), rows: config.vocab });
         }
         let template = ChatTemplate::from_gguf(&gguf.metadata)?;
+        let (parameters, quantization) = (gguf.parameters(), gguf.quantization());
         drop(gguf.metadata);
 
         let mut source = Prefixed::new(source, prefix);
@@ -106,6 +107,6 @@ impl Engine {
         if abort.is_aborted() {
             return Err(Error::Aborted);
         }
-        Ok(Self { gpu, model, tokenizer, template, cached: Vec::new() })
+        Ok(Self { gpu, model, tokenizer, template, parameters, quantization, cached: Vec::new() })
     }
 }

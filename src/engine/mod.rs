@@ -17,6 +17,7 @@ pub use score::{Perplexity, negative_log_likelihood};
 use crate::gpu::Gpu;
 use crate::model::{Model, ModelConfig};
 use crate::text::{ChatTemplate, Tokenizer};
+use crate::weights::gguf::TensorType;
 
 /// A loaded model, ready to answer. One answer runs at a time; what it read stays in the KV cache for the next.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Engine {
     model: Model,
     tokenizer: Tokenizer,
     template: ChatTemplate,
+    parameters: u64,
+    quantization: Option<TensorType>,
     /// The ids whose keys and values are in the cache.
     cached: Vec<u32>,
 }
@@ -59,6 +62,16 @@ impl Engine {
     /// The model's chat template.
     pub fn template(&self) -> &ChatTemplate {
         &self.template
+    }
+
+    /// Number of weights in the file.
+    pub fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// The type that most weights are stored as in the file.
+    pub fn quantization(&self) -> Option<TensorType> {
+        self.quantization
     }
 
     /// Tokens that prompt and answer may have together.

@@ -145,16 +145,42 @@ pub(super) async fn choose(instance: &wgpu::Instance, choice: &AdapterChoice, we
         }
     };
     let mut chosen = all.swap_remove(index);
-    if let Some(tier) = choice.tier {
-        chosen.capabilities = chosen.capabilities.restrict(tier).map_err(|missing| GpuError::TierUnavailable {
-            tier: tier.name(),
-            missing,
-            adapter: chosen.info.name.clone(),
-        })?;
-        chosen.info.tier = tier.name().into();
-        chosen.info.subgroups = chosen.capabilities.subgroups;
-    }
+    chosen.settle(choice.tier)?;
     Ok(chosen)
+}
+
+impl Found {
+    /// Keeps of the features only those that the open `device` has: a browser's `subgroups` are asked for behind wgpu's back, which can
+    /// fail in silence.
+    pub(super) fn confirmed(mut self, device: &wgpu::Device, tier: Option<Tier>) -> Result<Self, GpuError> {
+        self.capabilities.subgroups &= has_subgroups(device);
+        self.settle(tier)?;
+        Ok(self)
+    }
+
+    /// Uses only what `tier` allows, if one is forced, and says so in the info.
+    fn settle(&mut self, tier: Option<Tier>) -> Result<(), GpuError> {
+        if let Some(tier) = tier {
+            self.capabilities = self.capabilities.restrict(tier).map_err(|missing| GpuError::TierUnavailable {
+                tier: tier.name(),
+                missing,
+                adapter: self.info.name.clone(),
+            })?;
+        }
+        self.info.tier = tier.unwrap_or(self.capabilities.tier()).name().into();
+        self.info.subgroups = self.capabilities.subgroups;
+        Ok(())
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn has_subgroups(device: &wgpu::Device) -> bool {
+    device.features().contains(wgpu::Features::SUBGROUP)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn has_subgroups(device: &wgpu::Device) -> bool {
+    device.as_webgpu().is_some_and(|device| device.features().has("subgroups"))
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 pub struct GpuOptions {
     /// Which adapter, and at most which tier.
     pub adapter: AdapterChoice,
-    /// In a browser: the device will have `subgroups`, which wgpu itself cannot see or ask for.
+    /// In a browser: `subgroups`, which wgpu itself cannot see, are asked for. They are used if the open device then really has them.
     pub web_subgroups: bool,
     /// Recordings are timed, which needs timestamp queries: see [`Gpu::start_recording`].
     pub profile: bool,
@@ -80,6 +80,7 @@ impl Gpu {
             .request_device(&descriptor)
             .await
             .map_err(|error| GpuError::DeviceRefused { adapter: found.info.name.clone(), reason: error.to_string() })?;
+        let found = found.confirmed(&device, options.adapter.tier)?;
 
         let memory = Rc::new(Cell::new(MemoryUse::default()));
         let failure = Arc::new(Mutex::new(None));
@@ -293,6 +294,8 @@ impl Gpu {
     /// Ends the device at once, as a driver's reset would: everything that uses it from now on fails with [`GpuError::DeviceLost`].
     pub fn destroy(&self) {
         self.0.device.destroy();
+        // The news comes with the next poll.
+        let _ = self.poll(None);
     }
 
     /// Waits until everything submitted so far is done.

@@ -90,11 +90,9 @@ fn Foot() -> impl IntoView {
                 0 => format!("{} tokens of context", format::count(info.context.into())),
                 used => format!("{} of {} tokens", format::count(used.into()), format::count(info.context.into())),
             };
-            let mut facts = vec![info.adapter, format!("tier {}", info.tier.to_uppercase())];
-            facts.push(match info.parameters {
-                0 => info.quantization,
-                n => format!("{} {}", format::parameters(n), info.quantization),
-            });
+            let weights = format!("{} {}", format::parameters(info.parameters), info.quantization);
+            let subgroups = if info.subgroups { ", subgroups" } else { "" };
+            let mut facts = vec![weights, info.adapter, format!("tier {}{subgroups}", info.tier.to_uppercase())];
             facts.push(format!("{} on the GPU", format::bytes(info.gpu_bytes.max(info.weight_bytes) as f64)));
             facts.push(context);
             facts.retain(|fact| !fact.trim().is_empty());

@@ -11,8 +11,8 @@ use crate::api::protocol::{EngineInfo, ErrorBody, KvType, LoadOptions, LoadPhase
 use crate::api::request::ChatRequest;
 use crate::api::types::{ChatChunk, ChatReply, ReplyHead};
 use crate::engine::{self, AbortSignal, Engine, Error, Phase, Progress};
-use crate::gpu::{AdapterChoice, Gpu, GpuOptions};
-use crate::text::RenderOptions;
+use crate::gpu::{self, Gpu};
+use crate::text::{LocalTime, RenderOptions};
 use crate::weights::source::Source;
 
 /// Where a model comes from.
@@ -66,18 +66,19 @@ impl Slot {
     ) -> Result<EngineInfo, ErrorBody> {
         // First of all, so that never two models are on the GPU.
         self.unload();
-        let want_subgroups = matches!(options.tier, None | Some(Tier::A));
-        let adapter = gpu_shim::prepare(want_subgroups).await.ok_or_else(|| {
-            let message = "This browser offers no WebGPU adapter to workers: it may be switched off, or the GPU is not supported.";
-            ErrorBody::new("WebGPUNotAvailableError", message)
-        })?;
         let began = js_sys::Date::now();
+        let tier = options.tier.map(|tier| match tier {
+            Tier::A => gpu::Tier::A,
+            Tier::B => gpu::Tier::B,
+            Tier::C => gpu::Tier::C,
+        });
+        let (gpu, adapter) = gpu_shim::open(tier).await.map_err(|error| error_body(&error.into(), stop))?;
         let result = match origin {
             Origin::Url(url) => match FetchSource::open(&url, stop.fetches.signal()).await {
-                Ok(mut source) => load_from(&mut source, options, adapter.subgroups, stop, report).await,
+                Ok(mut source) => load_from(gpu, &mut source, options, stop, report).await,
                 Err(error) => Err(error.into()),
             },
-            Origin::File(blob) => load_from(&mut BlobSource::new(blob), options, adapter.subgroups, stop, report).await,
+            Origin::File(blob) => load_from(gpu, &mut BlobSource::new(blob), options, stop, report).await,
         };
         let (engine, file_name) = result.map_err(|error| error_body(&error, stop))?;
         let info = describe(&engine, &file_name, adapter, (js_sys::Date::now() - began) / 1e3);
@@ -106,7 +107,7 @@ impl Slot {
             model: self.name.borrow().clone(),
         };
         let seed = (js_sys::Math::random() * f64::from(u32::MAX)) as u64;
-        let options = RenderOptions::default();
+        let options = RenderOptions { now: Some(now()), ..RenderOptions::default() };
         let result = api::chat(&mut engine, request, &head, seed, &options, on_chunk, &stop.signal).await;
         self.engine.replace(Some(engine));
         result.map_err(|error| error_body(&error, stop))
@@ -119,18 +120,12 @@ impl Slot {
 }
 
 async fn load_from(
+    gpu: Gpu,
     source: &mut impl Source,
     options: &LoadOptions,
-    web_subgroups: bool,
     stop: &Stop,
     report: Report<'_>,
 ) -> Result<(Engine, String), Error> {
-    let tier = options.tier.map(|tier| match tier {
-        Tier::A => crate::gpu::Tier::A,
-        Tier::B => crate::gpu::Tier::B,
-        Tier::C => crate::gpu::Tier::C,
-    });
-    let gpu = Gpu::open(GpuOptions { adapter: AdapterChoice { name: None, tier }, web_subgroups, ..GpuOptions::default() }).await?;
     let kv_type = match options.kv_type {
         None | Some(KvType::F16) => crate::kernels::KvType::F16,
         Some(KvType::F32) => crate::kernels::KvType::F32,
@@ -164,15 +159,23 @@ fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s
         architecture: config.architecture.clone(),
         context: engine.context(),
         vocab_size: config.vocab,
+        quantization: engine.quantization().map_or_else(String::new, |kind| kind.name().to_owned()),
+        parameters: engine.parameters(),
         adapter: if adapter.name.is_empty() { device.name.clone() } else { adapter.name },
         tier: device.tier.clone(),
+        subgroups: device.subgroups,
         weight_bytes: engine.model().weight_bytes(),
         gpu_bytes: engine.gpu().memory().peak,
         wasm_peak_bytes: heap::peak_bytes(),
         load_s,
         notices,
-        ..EngineInfo::default()
     }
+}
+
+/// The user's clock, for templates that state the date.
+fn now() -> LocalTime {
+    let date = js_sys::Date::new_0();
+    LocalTime::from_unix((date.get_time() / 1e3 - 60.0 * date.get_timezone_offset()) as i64)
 }
 
 /// An abort shows as whatever it interrupted; the caller asked for it and is told just that.

@@ -10,6 +10,8 @@ use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
+use crate::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, Tier};
+
 thread_local! {
     static WANTED: Cell<bool> = const { Cell::new(false) };
     static INSTALLED: Cell<bool> = const { Cell::new(false) };
@@ -20,15 +22,29 @@ thread_local! {
 pub struct Adapter {
     /// Its description, or vendor and architecture; empty where the browser tells nothing.
     pub name: String,
-    /// Devices opened from now on have `subgroups`.
+    /// Devices opened from now on are asked for `subgroups`.
     pub subgroups: bool,
     /// It computes on the CPU.
     pub is_fallback: bool,
 }
 
+/// Opens the browser's GPU, at most as `tier` where one is forced, with subgroups if the device gets them.
+///
+/// # Errors
+/// As [`Gpu::open`].
+pub async fn open(tier: Option<Tier>) -> Result<(Gpu, Adapter), GpuError> {
+    let adapter = prepare(matches!(tier, None | Some(Tier::A))).await.ok_or_else(|| {
+        let reason = "this browser offers none to workers: it may be switched off, or the graphics card is not supported";
+        GpuError::NoAdapter { reason: reason.into() }
+    })?;
+    let options =
+        GpuOptions { adapter: AdapterChoice { name: None, tier }, web_subgroups: adapter.subgroups, ..GpuOptions::default() };
+    Ok((Gpu::open(options).await?, adapter))
+}
+
 /// Looks at the adapter and, if `want_subgroups`, sees to it that devices opened from now on have `subgroups` where it does.
 /// `None` where there is no WebGPU or no adapter.
-pub async fn prepare(want_subgroups: bool) -> Option<Adapter> {
+async fn prepare(want_subgroups: bool) -> Option<Adapter> {
     let gpu = get(&get(&js_sys::global(), "navigator")?, "gpu")?;
     let options = Object::new();
     Reflect::set(&options, &"powerPreference".into(), &"high-performance".into()).ok()?;

@@ -10,4 +10,5 @@ pub mod source;
 mod speed;
 mod worker;
 
+pub use gpu_shim::{Adapter, open as open_gpu};
 pub use worker::start;

@@ -54,6 +54,8 @@ impl Browser {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let driver = Command::new(&setup.driver)
             .arg(format!("--port={port}"))
+            // Far from UTC, so that a time that should be the user's shows whether it is.
+            .env("TZ", "Asia/Tokyo")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

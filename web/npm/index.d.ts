@@ -72,7 +72,7 @@ export interface EngineInfo {
   model: string;
   /** GGUF's `general.architecture`. */
   architecture: string;
-  /** The most frequent weight type, like `Q4_1`. */
+  /** The type that most weights are stored as, like `Q4_1`. */
   quantization: string;
   /** Number of weights. */
   parameters: number;
@@ -83,7 +83,9 @@ export interface EngineInfo {
   /** The GPU's name as the browser tells it. */
   adapter: string;
   /** Kernel tier in use. */
-  tier: string;
+  tier: "a" | "b" | "c";
+  /** The open device has subgroup operations, and kernels use them. */
+  subgroups: boolean;
   /** Bytes of the weights on the GPU. */
   weightBytes: number;
   /** Bytes of everything on the GPU, the most it ever was. */

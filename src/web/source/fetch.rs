@@ -3,7 +3,7 @@
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestInit, Response, WorkerGlobalScope};
+use web_sys::{AbortSignal, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, WorkerGlobalScope};
 
 use super::reason;
 use crate::weights::source::{Chunk, Source, SourceError};
@@ -21,10 +21,31 @@ pub struct FetchSource {
     url: String,
     name: String,
     len: Option<u64>,
-    /// `ETag` of the first response, where the server shows it: a file that changes in mid-load would give a broken model.
-    tag: Option<String>,
+    state: State,
     signal: AbortSignal,
     open: Option<Open>,
+}
+
+/// What tells one state of a file from another, where the server shows it: one that changes in mid-load would give a broken model.
+#[derive(Debug, Default)]
+struct State {
+    tag: Option<String>,
+    modified: Option<String>,
+}
+
+impl State {
+    fn of(response: &Response) -> Self {
+        Self { tag: header(response, "etag"), modified: header(response, "last-modified") }
+    }
+
+    /// What differs, as far as both sides know. With equal tags the date does not matter: mirrors disagree about it.
+    fn difference(&self, now: &Self) -> Option<&'static str> {
+        match (&self.tag, &now.tag, &self.modified, &now.modified) {
+            (Some(before), Some(now), ..) => (before != now).then_some("the server's ETag"),
+            (.., Some(before), Some(now)) => (before != now).then_some("its date"),
+            _ => None,
+        }
+    }
 }
 
 /// A response whose body is being read.
@@ -53,22 +74,18 @@ impl FetchSource {
     pub async fn open(url: &str, signal: AbortSignal) -> Result<Self, SourceError> {
         let path = url.split(['?', '#']).next().unwrap_or(url);
         let name = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(url).to_owned();
-        let mut source = Self { url: url.to_owned(), name, len: None, tag: None, signal, open: None };
-        let response = source.fetch(0).await.map_err(|failure| match failure {
-            Failure::Network(reason) => SourceError::Open {
-                name: source.url.clone(),
-                reason: format!("{reason} (is the address right, and does its server allow other sites to read it?)"),
-            },
-            Failure::Status(status) => {
-                SourceError::Open { name: source.url.clone(), reason: format!("the server answered with status {status}") }
-            }
+        let mut source = Self { url: url.to_owned(), name, len: None, state: State::default(), signal, open: None };
+        let response = source.fetch(0).await.map_err(|failure| {
+            let reason = match failure {
+                Failure::Network(reason) => {
+                    format!("{reason} (is the address right, and does its server allow other sites to read it?)")
+                }
+                Failure::Status(status) => format!("the server answered with status {status}"),
+            };
+            SourceError::Open { name: source.url.clone(), reason }
         })?;
-        let header = |name| response.headers().get(name).ok().flatten();
-        // With a content encoding the length is that of what is sent, not of the file.
-        if header("content-encoding").is_none_or(|encoding| encoding == "identity") {
-            source.len = header("content-length").and_then(|length| length.parse().ok());
-        }
-        source.tag = header("etag");
+        source.len = length(&response);
+        source.state = State::of(&response);
         source.open = Some(source.body(&response, 0)?);
         Ok(source)
     }
@@ -78,6 +95,8 @@ impl FetchSource {
         init.set_signal(Some(&self.signal));
         let headers = web_sys::Headers::new().map_err(|error| Failure::Network(reason(&error)))?;
         if offset > 0 {
+            // Past the browser's cache: what it kept of a broken answer may be of another state of the file than the server's.
+            init.set_cache(RequestCache::NoStore);
             headers.set("Range", &format!("bytes={offset}-")).map_err(|error| Failure::Network(reason(&error)))?;
         }
         init.set_headers(&headers);
@@ -101,20 +120,36 @@ impl FetchSource {
         self.open = None;
         let response = self.fetch(offset).await.map_err(|failure| match failure {
             Failure::Network(reason) => Reopen::Again(reason),
-            Failure::Status(status @ (408 | 429 | 500..)) => Reopen::Again(format!("the server answered with status {status}")),
-            Failure::Status(status) => Reopen::Never(self.failed(offset, format!("the server answered with status {status}"))),
+            // Nothing is there any more, where there was something.
+            Failure::Status(416) => Reopen::Never(self.changed("its length")),
+            Failure::Status(status) => {
+                let reason = format!("{} was answered with status {status}", self.url);
+                if matches!(status, 408 | 429 | 500..) { Reopen::Again(reason) } else { Reopen::Never(self.failed(offset, reason)) }
+            }
         })?;
+        // Whatever is wrong with the answer, dropping this ends its download.
+        let open = self.body(&response, offset).map_err(Reopen::Never)?;
+        if let Some(what) = self.state.difference(&State::of(&response)) {
+            return Err(Reopen::Never(self.changed(what)));
+        }
         if offset > 0 && response.status() != 206 {
             return Err(Reopen::Never(SourceError::RangeUnsupported { name: self.name.clone(), offset }));
         }
-        let tag = response.headers().get("etag").ok().flatten();
-        if let (Some(before), Some(now)) = (&self.tag, &tag)
-            && before != now
+        if let (Some(before), Some(rest)) = (self.len, length(&response))
+            && before != offset.saturating_add(rest)
         {
-            return Err(Reopen::Never(SourceError::Changed { name: self.name.clone(), what: "the server's ETag".into() }));
+            return Err(Reopen::Never(self.changed("its length")));
         }
-        self.open = Some(self.body(&response, offset).map_err(Reopen::Never)?);
+        let start = header(&response, "content-range").and_then(|range| range_start(&range));
+        if start.is_some_and(|start| start != offset) {
+            return Err(Reopen::Never(self.failed(offset, "the server sent another part of the file than was asked for")));
+        }
+        self.open = Some(open);
         Ok(())
+    }
+
+    fn changed(&self, what: &str) -> SourceError {
+        SourceError::Changed { name: self.name.clone(), what: what.into() }
     }
 
     /// The next bytes of the open response at its position, at most `most`; `None` where it ends.
@@ -213,6 +248,22 @@ impl FetchSource {
         *attempts += 1;
         *trouble = reason;
     }
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).ok().flatten()
+}
+
+/// How many bytes of the file a response holds, where that is told.
+fn length(response: &Response) -> Option<u64> {
+    // With a content encoding the length is that of what is sent, not of the file.
+    let plain = header(response, "content-encoding").is_none_or(|encoding| encoding == "identity");
+    header(response, "content-length").filter(|_| plain)?.parse().ok()
+}
+
+/// `START` of `bytes START-END/TOTAL`.
+fn range_start(range: &str) -> Option<u64> {
+    range.trim().strip_prefix("bytes")?.split('-').next()?.trim().parse().ok()
 }
 
 /// Why there is no response.

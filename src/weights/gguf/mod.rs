@@ -17,6 +17,8 @@ pub use super::types::TensorType;
 pub use error::{GgufError, Place};
 pub use metadata::{Array, Metadata, Value};
 
+use std::collections::BTreeMap;
+
 /// No header is larger; a file that asks for more is damaged. (A vocabulary of 256 Ki tokens takes about 10 MiB.)
 pub const MAX_HEADER_BYTES: u64 = 256 << 20;
 
@@ -79,6 +81,12 @@ impl TensorInfo {
         self.dims.iter().skip(1).copied().fold(1, u64::saturating_mul)
     }
 
+    /// Numbers in all: the product of all sizes.
+    #[must_use]
+    pub fn elements(&self) -> u64 {
+        self.columns().saturating_mul(self.rows())
+    }
+
     /// Bytes of one row.
     #[must_use]
     pub fn row_bytes(&self) -> u64 {
@@ -96,6 +104,23 @@ impl Gguf {
     /// [`GgufError`] says what is wrong, for which key or tensor, and at which offset.
     pub fn parse(prefix: &[u8], file_len: Option<u64>) -> Result<Parse, GgufError> {
         parse::parse(prefix, file_len)
+    }
+
+    /// Number of weights in all tensors.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        self.tensors.iter().map(TensorInfo::elements).fold(0, u64::saturating_add)
+    }
+
+    /// The type that most weights are stored as; `None` for a file without tensors.
+    #[must_use]
+    pub fn quantization(&self) -> Option<TensorType> {
+        let mut sums = BTreeMap::<TensorType, u64>::new();
+        for tensor in &self.tensors {
+            let sum = sums.entry(tensor.kind).or_default();
+            *sum = sum.saturating_add(tensor.elements());
+        }
+        sums.into_iter().max_by_key(|(_, weights)| *weights).map(|(kind, _)| kind)
     }
 
     /// The tensor with this name.

@@ -143,6 +143,15 @@ fn a_vocabulary_file_has_no_data() {
 }
 
 #[test]
+fn the_quantization_is_the_type_of_most_weights_not_of_most_tensors() {
+    let writer = GgufWriter::new().f32_tensor("a", &[2], &[0.0; 2]).f32_tensor("b", &[3, 1], &[0.0; 3]);
+    let gguf = done(&writer.tensor("c", &[32, 2], 3, vec![0; 40]).bytes());
+    assert_eq!((gguf.parameters(), gguf.quantization()), (69, Some(TensorType::Q4_1)));
+    let none = done(&GgufWriter::new().bytes());
+    assert_eq!((none.parameters(), none.quantization()), (0, None));
+}
+
+#[test]
 fn a_tensor_without_dimensions_is_one_number() {
     let gguf = done(&tensor(&[], 0, 4).bytes());
     assert_eq!((gguf.tensors[0].columns(), gguf.tensors[0].rows()), (1, 1));
