@@ -192,6 +192,28 @@ fn the_context_is_a_limit_and_not_a_cliff() {
 }
 
 #[test]
+fn more_steps_are_sent_ahead_where_results_come_late() {
+    let gpu = gpu::open();
+    let (mut engine, _) = load(&gpu, &Tiny::default(), KvType::F16, 9);
+    let ids = prompt(&mut Random(91), 20, 301);
+    let answer =
+        |engine: &mut Engine| block_on(engine.generate(&ids, &greedy(30), &mut |_, _| {}, &AbortSignal::new())).unwrap().ids;
+    let expected = answer(&mut engine);
+    let model = engine.model_mut();
+    model.begin(&greedy(3).sampling, &ids);
+    let pending = [model.prefill_and_draw(&ids, 0), model.decode(20)];
+    block_on(gpu.idle()).unwrap();
+    assert!(pending.iter().all(|pending| pending.is_done()));
+    for (pending, expected) in pending.into_iter().zip(&expected) {
+        assert_eq!(block_on(model.token(pending)).unwrap(), *expected);
+    }
+    (0..9).for_each(|_| model.deepen());
+    assert_eq!(model.tokens_in_flight(), 4);
+    engine.reset();
+    assert_eq!(answer(&mut engine), expected);
+}
+
+#[test]
 fn decoding_makes_nothing_new() {
     let gpu = gpu::open();
     let (mut engine, _) = load(&gpu, &Tiny::default(), KvType::F16, 9);

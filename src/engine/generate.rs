@@ -118,6 +118,11 @@ struct Ahead {
 }
 
 impl Ahead {
+    /// Everything sent is done: the device waits for us, because we hear of its results too late.
+    fn ran_dry(&self) -> bool {
+        !self.pending.is_empty() && self.pending.iter().all(Pending::is_done)
+    }
+
     fn fill(&mut self, model: &mut Model) {
         while self.left > 0 && self.pending.len() < model.tokens_in_flight() {
             self.pending.push_back(model.decode(self.position));
@@ -207,6 +212,9 @@ impl Engine {
                     break;
                 }
             };
+            if ahead.ran_dry() && ahead.left > 0 {
+                self.model.deepen();
+            }
             if output.ids.is_empty() {
                 prefill_s = started.elapsed().as_secs_f64();
             } else {

@@ -16,6 +16,13 @@ pub struct Pending {
     submission: wgpu::SubmissionIndex,
 }
 
+impl Pending {
+    /// Its bytes have arrived.
+    pub fn is_done(&self) -> bool {
+        self.mapped.is_there()
+    }
+}
+
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Pending(slot {})", self.slot)

@@ -36,6 +36,11 @@ impl<T> Signal<T> {
     pub(super) fn take(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).value.take()
     }
+
+    /// The value is there.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).value.is_some()
+    }
 }
 
 impl<T> Future for Signal<T> {

@@ -8,8 +8,8 @@ use crate::gpu::{Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
 use crate::kernels::{Attention, KvType, Sequence, Step};
 use crate::sampling::SamplingParams;
 
-/// Steps that are sent ahead of the last result read back.
-const TOKENS_IN_FLIGHT: usize = 3;
+/// Steps that are sent ahead of the last result read back: at first, and at most where results come back slowly.
+const TOKENS_IN_FLIGHT: std::ops::RangeInclusive<usize> = 2..=4;
 
 /// A model: weights, KV cache, and the plans of its steps.
 pub struct Model {
@@ -32,6 +32,7 @@ pub struct Model {
     /// Final norm and LM head of all rows, and the logits; made when first wanted.
     score: Option<(Plan, Buffer)>,
     ring: ReadbackRing,
+    in_flight: usize,
 }
 
 impl std::fmt::Debug for Model {
@@ -55,7 +56,7 @@ impl Model {
         let decode = [Width::Short, Width::One].map(|width| planner.decode(width, layers));
         let head = planner.head();
         let embedding_is_split = planner.embedding_is_split();
-        let ring = ReadbackRing::new(gpu, TOKENS_IN_FLIGHT)?;
+        let ring = ReadbackRing::new(gpu, *TOKENS_IN_FLIGHT.end())?;
         gpu.check()?;
         Ok(Self {
             gpu: gpu.clone(),
@@ -70,6 +71,7 @@ impl Model {
             embedding_is_split,
             score: None,
             ring,
+            in_flight: *TOKENS_IN_FLIGHT.start(),
         })
     }
 
@@ -105,7 +107,12 @@ impl Model {
 
     /// Steps that may be pending at once.
     pub fn tokens_in_flight(&self) -> usize {
-        self.ring.depth()
+        self.in_flight
+    }
+
+    /// Sends one step more ahead from now on, up to a limit: results came back so late that the device had nothing to do.
+    pub fn deepen(&mut self) {
+        self.in_flight = (self.in_flight + 1).min(self.ring.depth());
     }
 
     /// Dispatches of a decode step at `position`.
