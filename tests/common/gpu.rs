@@ -1,6 +1,6 @@
 //! Opening the device under test and running one kernel on it.
 
-#![allow(dead_code, reason = "every test uses its own part")]
+#![allow(dead_code, unused_imports, reason = "every test uses its own part")]
 
 use kinglet::gpu::{AdapterChoice, Binding, Buffer, Dispatch, Gpu, GpuOptions, Plan, Span, Tier};
 
