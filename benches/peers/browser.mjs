@@ -40,6 +40,8 @@ async function command(url, body, method = "POST") {
 export async function inBrowser({ chromium, driver, config }, origin, page, path, task, limit) {
   const options = JSON.parse(readFileSync(config))["goog:chromeOptions"];
   const child = spawn(driver, ["--port=0"], { stdio: ["ignore", "pipe", "ignore"] });
+  const stop = () => child.kill();
+  process.on("exit", stop);
   let session;
   try {
     const port = await new Promise((resolve, reject) => {
@@ -70,6 +72,7 @@ export async function inBrowser({ chromium, driver, config }, origin, page, path
     throw new Error(`no result within ${limit / 1e3} s`);
   } finally {
     if (session) await command(session, null, "DELETE").catch(() => {});
-    child.kill();
+    stop();
+    process.off("exit", stop);
   }
 }

@@ -74,7 +74,7 @@ class Graph:
             return self.op("MatMul", [x, self.constant(f"{name}.weight", np.ascontiguousarray(matrix.T))], [name])
         scales, packed = quantized(matrix, bits)
         inputs = [x, self.constant(f"{name}.weight", packed), self.constant(f"{name}.scales", scales)]
-        # Level 4: the kernels may round activations to int8, which they do where it is faster. Published models ask for it too.
+        # Level 4: kernels may round activations to int8, which they do where shape and GPU make it faster.
         return self.op("MatMulNBits", inputs, [name], MICROSOFT, K=k, N=n, bits=bits, block_size=BLOCK, accuracy_level=4)
 
 

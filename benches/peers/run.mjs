@@ -222,4 +222,6 @@ function table({ cpu, commit, prefill, decode, rounds, speeds, ratios, runs }) {
   return lines.join("\n");
 }
 
+// An `exit` ends the browser too, which a signal alone would leave behind.
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 main().catch((error) => fail(error.stderr || error.stack || error.message));

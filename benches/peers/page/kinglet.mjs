@@ -14,7 +14,7 @@ export async function measure({ kingletUrl, modelUrl, question, count, prefill, 
   const warm = await read("Alice", words, 2);
   words += prefill - warm.timings.prompt_n;
   const { timings } = await read("Bob", words, decode + 1);
-  const again = timings.prompt_n === prefill ? timings : (await read("Carol", words + prefill - timings.prompt_n, decode + 1)).timings;
+  const again = timings.prompt_n === prefill ? timings : (await read("Green", words + prefill - timings.prompt_n, decode + 1)).timings;
   if (again.prompt_n !== prefill || again.predicted_n !== decode) {
     throw new Error(`${again.prompt_n} tokens were read and ${again.predicted_n} answered`);
   }
