@@ -179,7 +179,7 @@ fn binaries(prefixes: &[&str]) -> Option<String> {
     (!there.is_empty()).then(|| format!("binary(/^({})/)", there.join("|")))
 }
 
-/// The JS facade's own tests, against a worker that only pretends.
+/// The JS facade's own tests, against a worker that only pretends, and those of the peers' bench.
 fn facade() -> Result<Outcome> {
     let folder = tools::root().join("web/npm/test");
     if !folder.is_dir() {
@@ -187,7 +187,8 @@ fn facade() -> Result<Outcome> {
     }
     let mut node = sh::cmd("node");
     node.args(["--test", "--test-reporter=spec"]);
-    node.args(web::files(&folder)?.iter().filter(|file| file.to_string_lossy().ends_with(".test.mjs")));
+    let files = [web::files(&folder)?, web::files(&tools::root().join("benches/peers"))?].concat();
+    node.args(files.iter().filter(|file| file.to_string_lossy().ends_with(".test.mjs")));
     let (ok, output) = sh::run_captured(&mut node)?;
     let mut counts = summary::node(&output);
     if !ok && counts.failed == 0 {
