@@ -13,7 +13,7 @@ mod weights;
 
 use gpu::{Random, open_both, worst};
 use kinglet::engine::{AbortSignal, Engine, Error, FinishReason, GenerateParams, LoadOptions};
-use kinglet::gpu::Gpu;
+use kinglet::gpu::{Gpu, GpuOptions};
 use kinglet::kernels::{Format, KvType};
 use kinglet::sampling::SamplingParams;
 use kinglet::weights::source::MemorySource;
@@ -89,6 +89,40 @@ fn quantized_weights_stacked_and_not() {
             check(&gpu, &Tiny { formats, tied: false, ..Default::default() }, 10 + seed as u64, 6);
         }
     }
+}
+
+#[test]
+fn gate_and_up_of_different_types() {
+    for gpu in open_both() {
+        check(&gpu, &Tiny { up_format: Some(Format::Q8_0), ..Default::default() }, 14, 40);
+    }
+}
+
+/// Bindings so small that every matrix is split, those of the embedding and the head too.
+#[test]
+fn matrices_in_shards() {
+    for tied in [true, false] {
+        let options = GpuOptions { binding_bytes: Some(16 << 10), ..GpuOptions::default() };
+        let gpu = block_on(Gpu::open(options)).expect("a device");
+        let tiny = Tiny { context: 64, tied, ..Default::default() };
+        check(&gpu, &tiny, 15, 9);
+        // Whole answers: the draw leaves the id for the next step's embedding.
+        let (mut engine, tensors) = load(&gpu, &tiny, KvType::F32, 15);
+        let ids = prompt(&mut Random(16), 4, 301);
+        let expected = reference_greedy(&engine, &tensors, &ids, 8);
+        let answer = block_on(engine.generate(&ids, &greedy(8), &mut |_, _| {}, &AbortSignal::new())).unwrap();
+        assert_eq!(answer.ids, expected);
+    }
+}
+
+#[test]
+fn an_answer_that_grows_beyond_a_short_context() {
+    let gpu = gpu::open();
+    let (mut engine, tensors) = load(&gpu, &Tiny::default(), KvType::F32, 17);
+    let ids = prompt(&mut Random(18), 122, 301);
+    let expected = reference_greedy(&engine, &tensors, &ids, 12);
+    let answer = block_on(engine.generate(&ids, &greedy(12), &mut |_, _| {}, &AbortSignal::new())).unwrap();
+    assert_eq!(answer.ids, expected);
 }
 
 #[test]

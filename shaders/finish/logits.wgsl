@@ -51,7 +51,8 @@ fn close(token: u32, carried: vec4<u32>, index: u32, workgroup: u32) {
     group_partials[index / GROUP] = carried;
   }
   workgroupBarrier();
-  if (index == 0u) {
+  // A grid of two dimensions may have workgroups beyond the last pair.
+  if (index == 0u && workgroup * (WORKGROUP / GROUP) < PAIRS) {
     // Groups come in the order of their tokens; those behind the last token carry zeros, which are no better than anything.
     var best = Partial(group_partials[0].x, group_partials[0].y, 0.0);
     for (var group = 1u; group < WORKGROUP / GROUP; group++) {

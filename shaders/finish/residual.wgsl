@@ -28,7 +28,7 @@ fn close(token: u32, carried: vec4<u32>, index: u32, workgroup: u32) {
     group_squares[index / GROUP] = bitcast<vec4<f32>>(carried);
   }
   workgroupBarrier();
-  if (index == 0u) {
+  if (index == 0u && workgroup * (WORKGROUP / GROUP) < PAIRS) {
     var sum = vec4<f32>(0.0);
     for (var group = 0u; group < WORKGROUP / GROUP; group++) {
       sum += group_squares[group];

@@ -69,7 +69,7 @@ pub fn run(args: &ShadersArgs) -> Result<(), Failure> {
         adapter,
         tier,
         subgroups: engine.gpu().capabilities().subgroups,
-        tokens_in_flight: engine.model().tokens_in_flight(),
+        tokens_in_flight: engine.model().most_in_flight(),
         readback_bytes_per_token: kinglet::gpu::ReadbackRing::BYTES,
         shaders,
         steps: recorded.iter().map(|(step, ran)| step_plan(*step, ran, &pipelines)).collect(),

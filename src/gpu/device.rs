@@ -20,6 +20,8 @@ pub struct GpuOptions {
     pub web_subgroups: bool,
     /// Recordings are timed, which needs timestamp queries: see [`Gpu::start_recording`].
     pub profile: bool,
+    /// No binding is larger than so many bytes, as on a device with that limit: for tests.
+    pub binding_bytes: Option<u64>,
 }
 
 /// An open GPU device. Cloning gives another handle to the same device.
@@ -80,7 +82,10 @@ impl Gpu {
             .request_device(&descriptor)
             .await
             .map_err(|error| GpuError::DeviceRefused { adapter: found.info.name.clone(), reason: error.to_string() })?;
-        let found = found.confirmed(&device, options.adapter.tier)?;
+        let mut found = found.confirmed(&device, options.adapter.tier)?;
+        if let Some(bytes) = options.binding_bytes {
+            found.info.limits.binding_bytes = found.info.limits.binding_bytes.min(bytes);
+        }
 
         let memory = Rc::new(Cell::new(MemoryUse::default()));
         let failure = Arc::new(Mutex::new(None));
@@ -322,11 +327,39 @@ impl Gpu {
     }
 }
 
+/// Keeps the failure that explains the others: lack of memory may cost the device, and what a lost device rejects is no bug of anybody's.
 fn record(slot: &Mutex<Option<GpuError>>, error: GpuError) {
-    if let Ok(mut slot) = slot.lock() {
-        // What a lost device rejects is no bug of anybody's: the loss is what matters.
-        if slot.is_none() || matches!(error, GpuError::DeviceLost { .. }) {
-            *slot = Some(error);
+    let weight = |error: &GpuError| match error {
+        GpuError::OutOfMemory { .. } => 2,
+        GpuError::DeviceLost { .. } => 1,
+        _ => 0,
+    };
+    if let Ok(mut slot) = slot.lock()
+        && slot.as_ref().is_none_or(|known| weight(&error) > weight(known))
+    {
+        *slot = Some(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GpuError, Mutex, record};
+
+    #[test]
+    fn the_failure_that_explains_the_others_is_kept() {
+        let all = [
+            GpuError::Rejected { reason: "a buffer is invalid".into() },
+            GpuError::DeviceLost { reason: "Not enough memory left".into() },
+            GpuError::OutOfMemory { in_use: 0 },
+        ];
+        for order in [[0, 1, 2], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0], [0, 2, 1]] {
+            let slot = Mutex::new(None);
+            order.into_iter().for_each(|i: usize| record(&slot, all[i].clone()));
+            let kept = slot.into_inner().ok().flatten();
+            assert!(matches!(kept, Some(GpuError::OutOfMemory { .. })), "{order:?}: {kept:?}");
         }
+        let slot = Mutex::new(None);
+        [1, 0].into_iter().for_each(|i: usize| record(&slot, all[i].clone()));
+        assert!(matches!(slot.into_inner().ok().flatten(), Some(GpuError::DeviceLost { .. })));
     }
 }

@@ -106,8 +106,8 @@ fn compile(device: &wgpu::Device, shader: &Shader) -> Pipeline {
     };
     // wgpu counts the turns of every loop, lest one be endless: up to a third more instructions where weights are read.
     let checks = wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
-    // SAFETY: every loop in `shaders/` is a `for` whose counter moves by a constant towards a bound that is fixed before the loop or,
-    // where it depends on the step, below 2^31; so all of them end. All other checks, those of memory among them, stay.
+    // SAFETY: every loop in `shaders/` is a `for` that ends: its counter goes by a constant, or by halves or doubles, towards a bound that is
+    // fixed before the loop and, where it depends on the step, below 2^31. All other checks, those of memory among them, stay.
     #[allow(unsafe_code, reason = "the texts are our own")]
     let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
     let entries: Vec<_> = shader

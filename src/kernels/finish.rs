@@ -5,7 +5,7 @@ use super::sample::Sequence;
 use super::source::Source;
 use crate::gpu::Access::{self, Read, ReadWrite};
 
-/// What a product does with its rows. Bindings follow quants, scales and x; the first is the step, of which `token` is a row.
+/// What a product does with its rows. Bindings follow quants, scales and x; the first is the step, or the sequence that begins with it.
 #[derive(Debug, Clone, Copy)]
 pub enum Finish {
     /// To rows of y. Bindings: step, y.

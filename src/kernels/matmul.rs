@@ -31,6 +31,7 @@ impl Matmul {
     /// The dispatch.
     pub fn dispatch(&self) -> Dispatch {
         debug_assert!(self.k.is_multiple_of(self.format.block_columns()) && matches!(self.tile_tokens, 32 | 64));
+        debug_assert!(!matches!(self.finish, Finish::Residual { .. } | Finish::Logits { .. }), "these are for one row");
         let source = Source::new()
             .uint("QUADS", self.rows.div_ceil(4))
             .uint("K", self.k)

@@ -1,7 +1,7 @@
 //! The kernels: for each its constants, its grid, the fragments it is made of, what it reads, and the `f64` twin that tests hold it to.
 //!
-//! A shader is the concatenation of constants, shared structures, a weight format, a reduction and a kernel; sizes are baked in as
-//! constants, so that the device's compiler sees them, and only what changes from step to step is read from memory.
+//! A shader is the concatenation of constants, shared structures, a weight format, a reduction, what becomes of results, and a kernel; sizes
+//! are baked in as constants, so that the device's compiler sees them, and only what changes from step to step is read from memory.
 
 mod attention_decode;
 mod attention_prefill;

@@ -177,11 +177,11 @@ impl ModelConfig {
             .iter()
             .find(|tensor| tensor.name == "token_embd.weight")
             .ok_or_else(|| ConfigError::MissingTensor { tensor: "token_embd.weight".into(), architecture: architecture.into() })?;
-        let vocab = u32::try_from(token_embedding.rows()).ok().filter(|rows| (1..=1 << 22).contains(rows)).ok_or_else(|| {
+        let vocab = u32::try_from(token_embedding.rows()).ok().filter(|rows| (1..=1 << 20).contains(rows)).ok_or_else(|| {
             ConfigError::WrongShape {
                 tensor: token_embedding.name.clone(),
                 found: token_embedding.dims.clone(),
-                expected: vec![u64::from(embedding), 1 << 22],
+                expected: vec![u64::from(embedding), 1 << 20],
             }
         })?;
         let dims = keys.size("rope.dimension_count", head_dim)?.unwrap_or(head_dim);

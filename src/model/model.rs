@@ -105,7 +105,12 @@ impl Model {
         CHUNK as usize
     }
 
-    /// Steps that may be pending at once.
+    /// Most steps that are ever sent ahead.
+    pub fn most_in_flight(&self) -> usize {
+        self.ring.depth()
+    }
+
+    /// Steps that may be pending at once: more and more where results come back late.
     pub fn tokens_in_flight(&self) -> usize {
         self.in_flight
     }
@@ -178,7 +183,7 @@ impl Model {
         let planner = Planner { gpu: &self.gpu, config: &self.config, weights: &self.weights, space: &self.space };
         let span = self.begin_span(ids, position);
         if ids.len() == 1 {
-            let width = if position < Attention::SHORT_CONTEXT { Width::Short } else { Width::One };
+            let width = [Width::Short, Width::One][reach(position)];
             self.gpu.run(&self.enter, span);
             self.gpu.run(&planner.decode(width, layers), span);
         } else {

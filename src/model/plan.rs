@@ -4,7 +4,8 @@
 //! q, k and v with RoPE and the cache's write · attention (· merging its stretches) · output projection onto the residual stream ·
 //! gate and up with SwiGLU · down projection onto the residual stream. No norm has a dispatch: what writes the residual stream also leaves it
 //! multiplied by the next norm's weight, with the sums of its squares, and what reads that divides by the root of their mean.
-//! Prefill has the same with a tiled matmul and norms of their own.
+//! Where a file stores q, k and v, or gate and up, in different types, each type has a dispatch. Prefill has the same with a tiled matmul and
+//! norms of their own.
 
 use super::config::ModelConfig;
 use super::rope;
@@ -139,7 +140,7 @@ impl Planner<'_> {
     }
 
     fn first_norm(&self) -> &Buffer {
-        self.weights.layers.first().map_or(&self.weights.output_norm, |layer| &layer.attn_norm)
+        &self.weights.layers[0].attn_norm
     }
 
     fn last_layer(&self) -> &LayerWeights {

@@ -16,7 +16,7 @@ pub(super) struct LayerCache {
     pub(super) v: Buffer,
 }
 
-/// What flows between the kernels of a step. Rows are token rows; every buffer but `weighted` has room for [`CHUNK`] of them.
+/// What flows between the kernels of a step. Rows are token rows; every buffer of rows has room for [`CHUNK`] of them.
 pub(super) struct Activations {
     /// The residual stream, (rows, embedding).
     pub(super) residual: Buffer,

@@ -19,6 +19,8 @@ pub struct Tiny {
     pub context: u32,
     /// Of q and k, of v, of everything else.
     pub formats: [Format; 3],
+    /// Of ffn_up, if not that of everything else.
+    pub up_format: Option<Format>,
     pub tied: bool,
     /// `rope.scaling.type` and its factor.
     pub scaling: Option<(&'static str, f32)>,
@@ -41,6 +43,7 @@ impl Default for Tiny {
             vocab: 301,
             context: 512,
             formats: [Format::F32; 3],
+            up_format: None,
             tied: true,
             scaling: None,
             rope_factors: false,
@@ -85,7 +88,7 @@ impl Tiny {
                 (name("attn_v"), kv, e, v),
                 (name("attn_output"), e, q, rest),
                 (name("ffn_gate"), f, e, rest),
-                (name("ffn_up"), f, e, rest),
+                (name("ffn_up"), f, e, self.up_format.unwrap_or(rest)),
                 (name("ffn_down"), e, f, rest),
             ]);
         }

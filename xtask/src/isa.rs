@@ -156,7 +156,7 @@ fn steps(plan: &Plan, shader: usize) -> String {
 }
 
 const EXPLANATION: &str = "\
-step      d: in a decode step, p: in a prefill chunk, none: in loading, in penalties, or where all rows' logits are wanted
+step      d: in a decode step, p: in a prefill chunk, none: in loading, in short contexts, around prompts, or where all rows' logits are wanted
 i/weight  instructions of one turn of the loop over the weights, inner loops included, for each weight that an invocation loads in it
           (in matmul that weight then serves a whole tile of rows); scales and inputs are paid by the weights, prologue and epilogue are not
 Compiled as browsers do: indices kept in bounds, buffers checked by the driver, loops not bounded.

@@ -41,11 +41,16 @@ impl State {
     /// What differs, as far as both sides know. With equal tags the date does not matter: mirrors disagree about it.
     fn difference(&self, now: &Self) -> Option<&'static str> {
         match (&self.tag, &now.tag, &self.modified, &now.modified) {
-            (Some(before), Some(now), ..) => (before != now).then_some("the server's ETag"),
+            (Some(before), Some(now), ..) => (opaque(before) != opaque(now)).then_some("the server's ETag"),
             (.., Some(before), Some(now)) => (before != now).then_some("its date"),
             _ => None,
         }
     }
+}
+
+/// An ETag without the mark of a weak one, which a server may put on one answer and not on the next.
+fn opaque(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 /// A response whose body is being read.
@@ -113,6 +118,17 @@ impl FetchSource {
 
     fn failed(&self, offset: u64, reason: impl Into<String>) -> SourceError {
         SourceError::Failed { name: self.name.clone(), offset, reason: reason.into() }
+    }
+
+    /// Waits before the next attempt; an abort ends the wait within a quarter of a second.
+    async fn pause(&self, milliseconds: i32) {
+        const SLICE_MS: i32 = 250;
+        for _ in 0..milliseconds / SLICE_MS {
+            if self.signal.aborted() {
+                return;
+            }
+            sleep(SLICE_MS).await;
+        }
     }
 
     /// A new response that begins at `offset`.
@@ -209,7 +225,7 @@ impl Source for FetchSource {
                     return Err(self.failed(at, format!("the connection was lost {attempts} times: {trouble}")));
                 }
                 if attempts > 0 {
-                    sleep(FIRST_WAIT_MS << (attempts - 1)).await;
+                    self.pause(FIRST_WAIT_MS << (attempts - 1)).await;
                 }
                 match self.reopen(at).await {
                     Ok(()) => {}

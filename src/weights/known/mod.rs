@@ -76,14 +76,6 @@ pub const MODELS: &[KnownModel] = &[
         sha256: None,
         pip: None,
     },
-    KnownModel {
-        name: "qwen2.5-0.5b",
-        file: "qwen2.5-0.5b-instruct-q8_0.gguf",
-        urls: &["https://huggingface.co/Qwen/Qwen2.5-0.5B-Instruct-GGUF/resolve/main/qwen2.5-0.5b-instruct-q8_0.gguf"],
-        bytes: None,
-        sha256: None,
-        pip: None,
-    },
 ];
 
 /// The model of this name (or file name), whatever its case.
