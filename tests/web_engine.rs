@@ -15,7 +15,7 @@ mod weights;
 
 use gpu::{Random, worst};
 use kinglet::engine::{AbortSignal, Engine, FinishReason, GenerateParams, LoadOptions};
-use kinglet::gpu::{Gpu, GpuOptions, Tier};
+use kinglet::gpu::{Gpu, GpuError, GpuOptions, Tier};
 use kinglet::kernels::{Format, KvType};
 use kinglet::sampling::SamplingParams;
 use kinglet::text::{AddBos, DecodeOptions, Encode, Message, RenderOptions, Tokenizer};
@@ -126,6 +126,18 @@ async fn an_answer_ends_with_an_error_when_the_device_is_lost() {
     assert_eq!(error.name(), "DeviceLostError", "{error:?}");
     let again = engine.generate(&[7, 70, 200], &params, &mut |_, _| {}, &AbortSignal::new()).await.unwrap_err();
     assert_eq!(again.name(), "DeviceLostError", "{again:?}");
+
+    // A result that had come back when the device went, but was not looked at yet: the browser takes it away before it tells of the loss.
+    let gpu = open(None).await;
+    let (mut engine, _) = load(&gpu, &Tiny::default(), 5).await;
+    let model = engine.model_mut();
+    model.begin(&sampling, &[7]);
+    let pending = model.prefill_and_draw(&[7], 0);
+    gpu.idle().await.unwrap();
+    gpu.idle().await.unwrap();
+    gpu.destroy();
+    let error = model.token(pending).await.unwrap_err();
+    assert!(matches!(error, GpuError::DeviceLost { .. }), "{error:?}");
 }
 
 #[wasm_bindgen_test]

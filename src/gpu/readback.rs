@@ -88,10 +88,10 @@ async fn finish(gpu: &Gpu, buffer: &Buffer, mapped: Mapped, range: Range<u64>) -
         Some(result) => result,
         None => mapped.await,
     };
-    result.map_err(|error| gpu.check().err().unwrap_or(GpuError::DeviceLost { reason: error.to_string() }))?;
-    // What came back from a device that was lost meanwhile is gone.
-    gpu.check()?;
-    let view = buffer.raw().slice(range).get_mapped_range().map_err(|error| GpuError::Rejected { reason: error.to_string() })?;
+    let lost = |reason: String| gpu.check().err().unwrap_or(GpuError::DeviceLost { reason });
+    result.map_err(|error| lost(error.to_string()))?;
+    // Only a device that goes takes a mapped buffer away, and a browser does that before it tells of the loss.
+    let view = buffer.raw().slice(range).get_mapped_range().map_err(|error| lost(error.to_string()))?;
     let bytes = view.to_vec();
     drop(view);
     buffer.raw().unmap();
