@@ -24,8 +24,6 @@ pub struct Matmul {
 
 /// Weight rows of a workgroup's tile, as in `matmul.wgsl`.
 const TILE_ROWS: u32 = 64;
-/// Token rows of an invocation: 4 or 8.
-const OWN: u32 = 4;
 
 impl Matmul {
     /// The dispatch.
@@ -37,8 +35,7 @@ impl Matmul {
             .uint("K", self.k)
             .uint("UNITS", self.k / 8)
             .uint("X_STRIDE", self.x_stride / 4)
-            .uint("TILE_TOKENS", self.tile_tokens)
-            .uint("OWN", OWN);
+            .uint("TILE_TOKENS", self.tile_tokens);
         let mut bindings = vec![Access::Read; 3];
         bindings.extend(self.finish.accesses());
         let shader =

@@ -51,7 +51,11 @@ impl Matvec {
         let source = self.format.read(source).reduce(WORKGROUP, self.group(), capabilities);
         let mut bindings = vec![Access::Read; 3];
         bindings.extend(self.finish.accesses());
-        let shader = self.finish.source(source).build("matvec", include_str!("../../shaders/matvec.wgsl"), &bindings);
+        let kernel = match self.vectors {
+            1 => include_str!("../../shaders/matvec.wgsl"),
+            _ => include_str!("../../shaders/matvec_many.wgsl"),
+        };
+        let shader = self.finish.source(source).build("matvec", kernel, &bindings);
         let planes = self.format.planes(self.rows, self.k);
         let row = 4 * u64::from(self.k) + 16 * u64::from(partials) + self.finish.row_bytes(self.rows);
         Dispatch {
