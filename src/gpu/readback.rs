@@ -79,7 +79,7 @@ impl ReadbackRing {
 async fn finish(gpu: &Gpu, buffer: &Buffer, mapped: Mapped, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
     let result = match mapped.take() {
         Some(result) => result,
-        None => mapped.await,
+        None => gpu.wait(mapped).await,
     };
     result.map_err(|error| gpu.check().err().unwrap_or(GpuError::DeviceLost { reason: error.to_string() }))?;
     let view = buffer.raw().slice(range).get_mapped_range().map_err(|error| GpuError::Rejected { reason: error.to_string() })?;
