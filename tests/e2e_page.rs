@@ -1,5 +1,7 @@
 //! The real page in a real browser with the real model: what a user sees, held against the native program and the golden.
 
+#[path = "common/golden.rs"]
+mod golden;
 #[path = "common/models.rs"]
 mod models;
 #[path = "common/webdriver.rs"]
@@ -12,17 +14,6 @@ use webdriver::{Browser, Setup, serve};
 
 const MINUTES: Duration = Duration::from_secs(20 * 60);
 const TEXT: &str = "return document.querySelector('[data-testid=message-text]')?.innerText ?? ''";
-
-/// The golden's greedy text before its first step with so small a margin that f16 keys and values may turn it.
-fn golden_text() -> String {
-    let golden: Value = serde_json::from_str(include_str!("golden/smollm2.json")).unwrap();
-    let chat = &golden["runs"]["chat"];
-    let margins = chat["top1_top2_margin"].as_array().unwrap();
-    let firm = margins.iter().position(|margin| margin.as_f64().unwrap() < 0.1).unwrap();
-    let whole = chat["greedy_text"].as_str().unwrap();
-    // Tokens are at least a letter long each on average, so that this many letters are certainly firm.
-    whole.chars().take(3 * firm).collect()
-}
 
 /// What the native program answers on the adapter that the browser uses too.
 fn native_text(model: &std::path::Path, tokens: usize) -> Option<String> {
@@ -67,7 +58,7 @@ fn the_page_loads_the_model_and_answers_like_the_native_program() {
     );
     browser.run("document.querySelector('[data-testid=send]').click()");
 
-    let golden = golden_text();
+    let golden = golden::text();
     let wanted = golden.len().max(native.as_ref().map_or(0, String::len));
     let enough = format!(
         "const text = document.querySelector('[data-testid=message-text]')?.innerText ?? ''; return text.length > {}",

@@ -39,6 +39,8 @@ struct Inner {
     recorder: Recorder,
     profile: bool,
     failure: Arc<Mutex<Option<GpuError>>>,
+    #[cfg(target_arch = "wasm32")]
+    pulse: super::pulse::Pulse,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -105,6 +107,8 @@ impl Gpu {
             record(&on_lost, GpuError::DeviceLost { reason });
         });
         Ok(Self(Rc::new(Inner {
+            #[cfg(target_arch = "wasm32")]
+            pulse: super::pulse::Pulse::new(&queue),
             device,
             queue,
             info: found.info,
@@ -276,11 +280,18 @@ impl Gpu {
         self.0.device.create_query_set(&wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count })
     }
 
-    /// An empty submit. Firefox completes maps on a slow timer unless something is submitted after them.
+    /// An empty submit. Firefox completes maps on a slow timer unless something is submitted after them; [`Gpu::wait`] goes on with it.
     pub(super) fn kick(&self) {
         if cfg!(target_arch = "wasm32") {
             self.0.queue.submit([]);
         }
+    }
+
+    /// What a callback sends. In Firefox empty submits go out until it does.
+    pub(super) async fn wait<T>(&self, signal: Signal<T>) -> T {
+        #[cfg(target_arch = "wasm32")]
+        let _beat = self.0.pulse.beat();
+        signal.await
     }
 
     /// Lets callbacks run; with `index` waits until that submission is done. In a browser both happen by themselves.
@@ -313,7 +324,7 @@ impl Gpu {
         self.0.queue.on_submitted_work_done(move || sender.send(()));
         self.kick();
         self.poll(Some(index))?;
-        done.await;
+        self.wait(done).await;
         self.check()
     }
 

@@ -8,6 +8,8 @@ mod device;
 mod error;
 mod pipeline;
 mod plan;
+#[cfg(target_arch = "wasm32")]
+mod pulse;
 mod readback;
 mod record;
 mod wait;

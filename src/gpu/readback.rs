@@ -86,7 +86,7 @@ impl ReadbackRing {
 async fn finish(gpu: &Gpu, buffer: &Buffer, mapped: Mapped, range: Range<u64>) -> Result<Vec<u8>, GpuError> {
     let result = match mapped.take() {
         Some(result) => result,
-        None => mapped.await,
+        None => gpu.wait(mapped).await,
     };
     let lost = |reason: String| gpu.check().err().unwrap_or(GpuError::DeviceLost { reason });
     result.map_err(|error| lost(error.to_string()))?;

@@ -19,6 +19,8 @@ pub struct Needs {
     pub gpu: bool,
     /// Chromium and its driver.
     pub browser: bool,
+    /// Firefox, whose test is skipped where it is missing.
+    pub firefox: bool,
     /// pip, through which the models come.
     pub python: bool,
     /// cargo-nextest.
@@ -28,8 +30,8 @@ pub struct Needs {
 }
 
 impl Needs {
-    const NONE: Self = Self { wasm: false, gpu: false, browser: false, python: false, nextest: false, tint: false };
-    pub const ALL: Self = Self { wasm: true, gpu: true, browser: true, python: true, nextest: true, tint: true };
+    const NONE: Self = Self { wasm: false, gpu: false, browser: false, firefox: false, python: false, nextest: false, tint: false };
+    pub const ALL: Self = Self { wasm: true, gpu: true, browser: true, firefox: true, python: true, nextest: true, tint: true };
     pub const MODEL: Self = Self { python: true, ..Self::NONE };
     pub const WEB: Self = Self { wasm: true, ..Self::NONE };
     pub const SERVE: Self = Self { wasm: true, python: true, ..Self::NONE };
@@ -66,6 +68,9 @@ pub fn setup(needs: Needs) -> Result<()> {
     }
     if needs.browser {
         browser(&mut apt, &mut missing)?;
+    }
+    if needs.firefox {
+        firefox(&mut apt);
     }
 
     for line in &missing {
@@ -215,8 +220,28 @@ fn browser(apt: &mut Apt, missing: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
+/// Nothing but its own test needs Firefox, so that lacking it is no fault.
+fn firefox(apt: &mut Apt) {
+    // Ubuntu's package is a snap here too.
+    if tools::firefox().is_none()
+        && is("debian")
+        && let Err(error) = apt.install(&["firefox-esr"], "a second real browser for the tests")
+    {
+        eprintln!("Firefox could not be installed: {error:#}");
+    }
+    match tools::firefox() {
+        Some(path) => eprintln!("firefox      {}", path.display()),
+        None => eprintln!("firefox      none here: its test is skipped"),
+    }
+}
+
 fn is_ubuntu() -> bool {
-    std::fs::read_to_string("/etc/os-release").is_ok_and(|text| text.contains("ID=ubuntu"))
+    is("ubuntu")
+}
+
+/// The Linux distribution is this one.
+fn is(id: &str) -> bool {
+    std::fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|line| line == format!("ID={id}")))
 }
 
 /// apt-get, asked to refresh its lists at most once.

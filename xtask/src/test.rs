@@ -50,7 +50,9 @@ pub fn run(options: Options) -> Result<bool> {
     let start = Instant::now();
     let wants = |part| options.only.is_none_or(|only| only == part);
     let browser = wants(Only::E2e) && !options.fast || wants(Only::Web);
-    setup::setup(setup::Needs { wasm: browser, browser: browser || wants(Only::Gpu), tint: false, ..setup::Needs::ALL })?;
+    let firefox = wants(Only::E2e) && !options.fast;
+    let needs = setup::Needs { wasm: browser, browser: browser || wants(Only::Gpu), firefox, tint: false, ..setup::Needs::ALL };
+    setup::setup(needs)?;
     model::fetch_model(crate::DEFAULT_MODEL)?;
     model::fetch_vocab()?;
 
@@ -232,7 +234,7 @@ fn in_browser() -> Result<Outcome> {
     Ok(Outcome::Ran(counts))
 }
 
-/// The built page and the built package in a real browser.
+/// The built page and the built package in real browsers.
 fn end_to_end() -> Result<Outcome> {
     let Some(filter) = binaries(&SPECIAL[2..]) else {
         return Ok(Outcome::Nothing("no tests/e2e_*.rs yet"));
@@ -249,6 +251,9 @@ fn end_to_end() -> Result<Outcome> {
         .env("KINGLET_NPM", npm::dist())
         .env("KINGLET_CHROMIUM", chromium)
         .env("CHROMEDRIVER", driver);
+    if let Some(firefox) = tools::firefox() {
+        run.env("KINGLET_FIREFOX", firefox);
+    }
     if let Some(icd) = tools::swiftshader_icd() {
         run.env("KINGLET_SWIFTSHADER_ICD", icd);
     }

@@ -76,6 +76,19 @@ pub fn chromedriver() -> Option<PathBuf> {
     sh::which("chromedriver").filter(|path| !is_snap_stub(path))
 }
 
+/// Firefox, also as Debian's extended support release.
+pub fn firefox() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("KINGLET_FIREFOX") {
+        return Some(path.into());
+    }
+    let mac = Path::new("/Applications/Firefox.app/Contents/MacOS/firefox");
+    ["firefox-esr", "firefox"]
+        .iter()
+        .filter_map(|name| sh::which(name))
+        .find(|path| !is_snap_stub(path))
+        .or_else(|| mac.is_file().then(|| mac.to_owned()))
+}
+
 /// Ubuntu's `chromium-browser` package is a short shell script that asks for the snap.
 fn is_snap_stub(path: &Path) -> bool {
     let small = path.metadata().is_ok_and(|m| m.len() < 10_000);
