@@ -9,7 +9,7 @@ use crate::kernels::{Attention, KvType, Sequence, Step};
 use crate::sampling::SamplingParams;
 
 /// Steps that are sent ahead of the last result read back: at first, and at most where results come back slowly.
-const TOKENS_IN_FLIGHT: std::ops::RangeInclusive<usize> = 2..=4;
+const TOKENS_IN_FLIGHT: std::ops::RangeInclusive<usize> = 3..=4;
 
 /// A model: weights, KV cache, and the plans of its steps.
 pub struct Model {
