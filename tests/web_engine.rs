@@ -45,12 +45,12 @@ async fn check(gpu: &Gpu, formats: [Format; 3], seed: u64) {
     let mut logits = Vec::new();
     engine.logits(&ids, &mut |_, row| logits.extend_from_slice(row)).await.unwrap();
     let off = worst(&logits, &expected.logits);
-    assert!(off < 2e-5, "{formats:?}: logits off by {off}");
+    assert!(off < 5e-6, "{formats:?}: logits off by {off}");
     for (position, id) in ids.iter().enumerate() {
         let row = engine.model_mut().hidden(&[*id], position as u32, 2).await.unwrap();
         let width = tiny.embedding as usize;
         let off = worst(&row, &expected.residual[2][position * width..][..width]);
-        assert!(off < 2e-5, "{formats:?}: decode step {position} off by {off}");
+        assert!(off < 5e-6, "{formats:?}: decode step {position} off by {off}");
     }
 }
 
