@@ -56,7 +56,7 @@ fn an_answer_ends_with_an_error_when_the_device_is_lost() {
         let error = block_on(engine.generate(&[1, 2, 3], &params, &mut on_token, &AbortSignal::new())).expect_err("a lost device");
         assert!(lost(&error), "{error:?}");
         // Steps that were on their way may still have come back.
-        assert!((5..=9).contains(&drawn), "{drawn} tokens");
+        assert!((5..=8).contains(&drawn), "{drawn} tokens");
         assert!(gpu.check().is_err());
         let again = block_on(engine.generate(&[1, 2, 3], &params, &mut |_, _| {}, &AbortSignal::new())).expect_err("still lost");
         assert!(lost(&again), "{again:?}");
