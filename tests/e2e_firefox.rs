@@ -10,9 +10,8 @@ mod models;
 mod webdriver;
 
 use firefox::Firefox;
-use std::path::Path;
 use std::time::Duration;
-use webdriver::{Setup, serve};
+use webdriver::{Setup, serve_package};
 
 const MINUTES: Duration = Duration::from_secs(20 * 60);
 
@@ -20,7 +19,7 @@ const MINUTES: Duration = Duration::from_secs(20 * 60);
 fn the_example_page_answers() {
     let (Some(setup), Some(model)) = (Setup::from_env(), models::path("smollm2-135m")) else { return };
     let Some(mut browser) = Firefox::open() else { return };
-    browser.go(&format!("{}/web/example/", address(&setup, &model)));
+    browser.go(&format!("{}/web/example/", serve_package(&setup, &model)));
     let begins = |word| format!("return document.querySelector('#status')?.textContent.startsWith('{word}') ?? false");
     browser.wait("the model", MINUTES, &begins("Ready"));
     browser.run("document.querySelector('form button').click()");
@@ -37,7 +36,7 @@ fn waiting_goes_on_submitting() {
     let (Some(setup), Some(model)) = (Setup::from_env(), models::path("smollm2-135m")) else { return };
     let Some(mut browser) = Firefox::open() else { return };
     // A page without a script of its own, of the same origin.
-    browser.go(&format!("{}/web/example/?model=none", address(&setup, &model)));
+    browser.go(&format!("{}/web/example/?model=none", serve_package(&setup, &model)));
     browser.run(
         "window.result = null;
          (async () => {
@@ -66,14 +65,4 @@ fn waiting_goes_on_submitting() {
     assert_eq!(submits["work"], 1, "a short prompt and its first token are one submit");
     // One is the kick; the rest is the pulse, for as long as a software GPU needs for 34 tokens.
     assert!(submits["empty"].as_u64().unwrap() >= 5, "{submits}");
-}
-
-fn address(setup: &Setup, model: &Path) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    serve(&[
-        ("/models/", model.parent().unwrap().to_path_buf()),
-        ("/web/npm/dist/", setup.npm.clone()),
-        ("/web/", root.join("web")),
-        ("/npm/dist/", setup.npm.clone()),
-    ])
 }

@@ -5,27 +5,16 @@ mod models;
 #[path = "common/webdriver.rs"]
 mod webdriver;
 
-use std::path::Path;
 use std::time::Duration;
-use webdriver::{Browser, Setup, serve};
+use webdriver::{Browser, Setup, serve_package};
 
 const MINUTES: Duration = Duration::from_secs(20 * 60);
-
-fn address(setup: &Setup, model: &Path) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    serve(&[
-        ("/models/", model.parent().unwrap().to_path_buf()),
-        ("/web/npm/dist/", setup.npm.clone()),
-        ("/web/", root.join("web")),
-        ("/npm/dist/", setup.npm.clone()),
-    ])
-}
 
 #[test]
 fn the_example_page_answers() {
     let (Some(setup), Some(model)) = (Setup::from_env(), models::path("smollm2-135m")) else { return };
     let browser = Browser::open(&setup);
-    browser.go(&format!("{}/web/example/", address(&setup, &model)));
+    browser.go(&format!("{}/web/example/", serve_package(&setup, &model)));
     browser.wait("the model", MINUTES, "return document.querySelector('#status')?.textContent.startsWith('Ready') ?? false");
     browser.run("document.querySelector('form button').click()");
     let begun = "return document.querySelector('#answer').textContent.length > 40";
@@ -40,7 +29,7 @@ fn requests_are_answered_one_by_one_and_can_be_aborted() {
     let (Some(setup), Some(model)) = (Setup::from_env(), models::path("smollm2-135m")) else { return };
     let browser = Browser::open(&setup);
     // A page without a script of its own, of the same origin.
-    browser.go(&format!("{}/web/npm/package.json", address(&setup, &model)));
+    browser.go(&format!("{}/web/npm/package.json", serve_package(&setup, &model)));
     browser.run(
         "window.result = null;
          (async () => {

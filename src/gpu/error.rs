@@ -6,7 +6,7 @@ pub enum GpuError {
     /// No adapter answered at all.
     #[error(
         "no usable GPU was found: {reason}. On Linux install a Vulkan driver (Mesa has one for every GPU and a software one, \
-         mesa-vulkan-drivers); in a browser use one with WebGPU (Chrome or Edge 113+, Safari 26+, Firefox 141+)"
+         mesa-vulkan-drivers); in a browser use one with WebGPU (Chrome or Edge 113+, Safari 26+, Firefox 141+ on Windows and 145+ on macOS)"
     )]
     NoAdapter {
         /// What the search said.

@@ -97,18 +97,7 @@ impl Firefox {
 
     /// Runs a script until what it returns is true-ish, and returns that.
     pub fn wait(&mut self, what: &str, limit: Duration, script: &str) -> Value {
-        let deadline = Instant::now() + limit;
-        loop {
-            let value = self.run(script);
-            if !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") {
-                return value;
-            }
-            if Instant::now() >= deadline {
-                let page = self.run("return document.body.innerText");
-                panic!("{what}: not within {limit:?}; the page says {page}");
-            }
-            std::thread::sleep(Duration::from_millis(250));
-        }
+        crate::webdriver::wait(what, limit, script, |script| self.run(script))
     }
 
     fn command(&mut self, name: &str, parameters: Value) -> Value {

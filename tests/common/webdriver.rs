@@ -89,18 +89,7 @@ impl Browser {
 
     /// Runs a script until what it returns is true-ish, and returns that.
     pub fn wait(&self, what: &str, limit: Duration, script: &str) -> Value {
-        let deadline = Instant::now() + limit;
-        loop {
-            let value = self.run(script);
-            if !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") {
-                return value;
-            }
-            if Instant::now() >= deadline {
-                let page = self.run("return document.body.innerText");
-                panic!("{what}: not within {limit:?}; the page says {page}");
-            }
-            std::thread::sleep(Duration::from_millis(250));
-        }
+        wait(what, limit, script, |script| self.run(script))
     }
 
     /// A screenshot into the build folder, as the test's output.
@@ -140,6 +129,33 @@ fn base64(text: &str) -> Vec<u8> {
             word.to_be_bytes()[1..four.len()].to_vec()
         })
         .collect()
+}
+
+/// Runs a script by `run` until what it returns is true-ish, and returns that.
+pub fn wait(what: &str, limit: Duration, script: &str, mut run: impl FnMut(&str) -> Value) -> Value {
+    let deadline = Instant::now() + limit;
+    loop {
+        let value = run(script);
+        if !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") {
+            return value;
+        }
+        if Instant::now() >= deadline {
+            let page = run("return document.body.innerText");
+            panic!("{what}: not within {limit:?}; the page says {page}");
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// Serves the built package, its example and `model`'s folder.
+pub fn serve_package(setup: &Setup, model: &Path) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    serve(&[
+        ("/models/", model.parent().unwrap().to_path_buf()),
+        ("/web/npm/dist/", setup.npm.clone()),
+        ("/web/", root.join("web")),
+        ("/npm/dist/", setup.npm.clone()),
+    ])
 }
 
 /// Serves folders under paths on a loopback port: no ranges, no special headers, as the plainest server would.
