@@ -179,4 +179,56 @@ FAMILIES = [
         "attn_norm.weight E," + FUSED + OUT + "ffn_norm.weight E," + PLAIN,
         LAYER | {"attention.max_alibi_bias": 8.0, "attention.clamp_kqv": 1.5}, gain=STRONG,
     ),
+    # Beyond the common ones.
+    llama(
+        "mistral3", GROUPED, TIED, arch="mistral3",
+        keys=scaling("yarn", 4.0, 16) | {
+            "rope.scaling.yarn_beta_fast": 4.0, "rope.scaling.yarn_beta_slow": 0.25, "rope.scaling.yarn_log_multiplier": 0.7,
+            "attention.temperature_scale": 0.5,
+        },
+    ),
+    llama(
+        "granitemoe", GROUPED | {"X": 5, "P": 40, "F": 40, "S": 24}, TIED, ATTN + "ffn_norm.weight E," + EXPERTS + SHARED,
+        keys={"attention.scale": 0.15, "embedding_scale": 0.7, "residual_scale": 0.6, "logit_scale": 4.0}
+        | {"expert_shared_feed_forward_length": 24} | experts(5, 2),
+        arch="granitemoe", gain=STRONG | {"output": 10.0, "ffn_up_exps": 2.5, "ffn_down_exps": 4.0, "ffn_down_shexp": 4.0},
+    ),
+    llama(
+        "minicpm", GROUPED, TIED, arch="minicpm", gain=STRONG | {"output": 5.0},
+        keys={"embedding_scale": 1.5, "residual_scale": 0.7, "logit_scale": 2.0},
+    ),
+    Family(
+        "deepseek", "deepseek", SQUARE | {"L": 3, "X": 7, "P": 24, "S": 48}, HEAD,
+        (ATTN + MLP, ATTN + "ffn_norm.weight E," + EXPERTS + SHARED),
+        RMS | rope(16) | {
+            "leading_dense_block_count": 1, "expert_feed_forward_length": 24, "expert_shared_count": 2, "expert_weights_scale": 1.5,
+        } | experts(7, 3),
+    ),
+    Family(
+        "gpt-oss", "gpt-oss", GROUPED | {"X": 5, "P": 24, "L": 3}, HEAD,
+        ATTN + QKV_BIAS + "attn_output.bias E, attn_sinks.weight N, post_attention_norm.weight E," + EXPERTS
+        + "ffn_gate_inp.bias X, ffn_gate_exps.bias P X, ffn_up_exps.bias P X, ffn_down_exps.bias E X,",
+        RMS | rope(16, 150000.0) | scaling("yarn", 8.0, 1024) | experts(5, 3)
+        | {"context_length": 8192, "attention.sliding_window": 12, "expert_feed_forward_length": 24},
+        fixed={"attn_sinks": (1.0, 1.0)},
+    ),
+    Family("olmo", "olmo", {"E": 80, "N": 5, "H": 16, "F": 88, "V": 97}, "token_embd.weight E V,", QKV + OUT + GATED,
+           LAYER | rope(16) | {"attention.clamp_kqv": 1.5}, gain={"ffn_down": 4.0}),
+    Family("exaone", "exaone", GROUPED, HEAD + "rope_freqs.weight 8,", ATTN + MLP, RMS | rope(16), fixed={"rope_freqs": (4.5, 3.5)}),
+    Family("exaone4", "exaone4", SQUARE, TIED, QKV + OUT + QK_NORM + POST_NORMS + GATED, RMS | rope(16), gain={"output": 1.5}),
+    Family("orion", "orion", SQUARE, B_HEAD, B_NORM + QKV + OUT + "ffn_norm.weight E, ffn_norm.bias E," + GATED, LAYER | rope(16)),
+    Family("starcoder2", "starcoder2", SQUARE, B_TIED, B_NORM + QKV + QKV_BIAS + B_OUT + B_MLP, LAYER | rope(16), gain={"ffn_down": 4.0}),
+    Family(
+        "starcoder", "starcoder", {"E": 80, "N": 5, "M": 1, "H": 16, "F": 104, "V": 97}, B_TIED + "position_embd.weight E 512,",
+        B_NORM + B_FUSED + B_OUT + B_MLP, LAYER, gain=STRONG,
+    ),
+    Family("nemotron", "nemotron", SQUARE, B_HEAD, B_NORM + QKV + OUT + "ffn_norm.weight E, ffn_norm.bias E," + PLAIN, LAYER | rope(8)),
+    Family(
+        "command-r", "command-r", SQUARE, TIED, "attn_norm.weight E," + QKV + OUT + GATED, LAYER | rope(16) | {"logit_scale": 0.5},
+        gain=STRONG | {"attn_output": 8.0, "output": 5.0},
+    ),
+    Family(
+        "cohere2", "cohere2", SQUARE | {"L": 4}, TIED, "attn_norm.weight E," + QKV + OUT + GATED,
+        LAYER | rope(16) | {"logit_scale": 0.5, "attention.sliding_window": 12}, gain=STRONG | {"output": 5.0},
+    ),
 ]  # fmt: skip

@@ -54,7 +54,7 @@ class Family:
 
     `sizes`: E embedding, N heads, M KV heads, H head dimension, F feed-forward, V vocabulary, L layers, and whatever
     letters `outer` and `block` use besides; derived: Q = N H, K = M H, A = Q + 2 K, G = 2 F. `outer` and `block` list tensors
-    as "name dims" separated by commas, `block` once a layer. `keys` are GGUF's without the architecture's prefix; an
+    as "name dims" separated by commas, `block` once a layer (a tuple: the first layer's, …, the rest's). `keys` are GGUF's without the architecture's prefix; an
     `int` is a u32, a `float` an f32. `gain` and `fixed` (center, spread) override what tensors are made of, by short
     name. `run_as` is what llama.cpp gets instead where it computes a family's graph under another name only.
     """
@@ -63,7 +63,7 @@ class Family:
     arch: str
     sizes: dict
     outer: str
-    block: str
+    block: str | tuple
     keys: dict
     gain: dict = field(default_factory=dict)
     fixed: dict = field(default_factory=dict)
@@ -98,7 +98,8 @@ class Family:
         """[name, dims in ggml's order, center, spread] of the whole file."""
         rows = [self.tensor(name, dims) for name, dims in self.listed(self.outer)]
         for layer in range(self.s["L"]):
-            rows += [self.tensor(f"blk.{layer}.{name}", dims) for name, dims in self.listed(self.block)]
+            block = self.block if isinstance(self.block, str) else self.block[min(layer, len(self.block) - 1)]
+            rows += [self.tensor(f"blk.{layer}.{name}", dims) for name, dims in self.listed(block)]
         return rows
 
     def listed(self, text):
@@ -141,7 +142,13 @@ def kind(value):
 def write(path, metadata, tensors):
     """A GGUF file."""
     gguf_type = gguf.GGUFValueType
-    types = {"string": gguf_type.STRING, "u32": gguf_type.UINT32, "i32": gguf_type.INT32, "f32": gguf_type.FLOAT32, "bool": gguf_type.BOOL}
+    types = {
+        "string": gguf_type.STRING,
+        "u32": gguf_type.UINT32,
+        "i32": gguf_type.INT32,
+        "f32": gguf_type.FLOAT32,
+        "bool": gguf_type.BOOL,
+    }
     (_, _, arch), *rows = metadata
     writer = gguf.GGUFWriter(path, arch)
     for key, of, value in rows:
