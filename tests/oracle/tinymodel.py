@@ -53,10 +53,11 @@ class Family:
     """One entry of the table.
 
     `sizes`: E embedding, N heads, M KV heads, H head dimension, F feed-forward, V vocabulary, L layers, and whatever
-    letters `outer` and `block` use besides; derived: Q = N H, K = M H, A = Q + 2 K, G = 2 F. `outer` and `block` list tensors
-    as "name dims" separated by commas, `block` once a layer (a tuple: the first layer's, …, the rest's). `keys` are GGUF's without the architecture's prefix; an
-    `int` is a u32, a `float` an f32. `gain` and `fixed` (center, spread) override what tensors are made of, by short
-    name. `run_as` is what llama.cpp gets instead where it computes a family's graph under another name only.
+    letters `outer` and `block` use besides; derived: Q = N H, K = M H, A = Q + 2 K, G = 2 F. `outer` and `block` list
+    tensors as "name dims" separated by commas, `block` once a layer (a tuple: the first layers', the last for the
+    rest). `keys` are GGUF's without the architecture's prefix; an `int` is a u32, a `float` an f32. `gain` and `fixed`
+    (center, spread) override what tensors are made of, by short name. `run_as` (architecture, keys, more tensors) is
+    what llama.cpp gets instead where it computes a family's graph under another name only.
     """
 
     name: str
