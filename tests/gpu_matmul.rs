@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Finish, Format, Matmul, Step, matvec_reference};
+use kinglet::kernels::{Finish, Format, Matmul, Outcome, Step, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -61,6 +61,7 @@ fn kernel(format: Format, rows: u32, k: u32) -> Matmul {
         k,
         x_stride: k,
         tile_tokens: 64,
+        outcome: Outcome::PLAIN,
         finish: Finish::Store { y_stride: padded, y_first: 0, accumulate: false },
     }
 }
@@ -80,7 +81,13 @@ fn odd_shapes_of_every_format() {
                 check(
                     &gpu,
                     &mut random,
-                    Matmul { x_stride: plain.k + 4 * (i as u32 % 3), tile_tokens: [32, 64][i % 2], finish, ..plain },
+                    Matmul {
+                        x_stride: plain.k + 4 * (i as u32 % 3),
+                        tile_tokens: [32, 64][i % 2],
+                        outcome: Outcome::PLAIN,
+                        finish,
+                        ..plain
+                    },
                     tokens,
                 );
             }

@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Finish, Format, Matvec, Step, matvec_reference};
+use kinglet::kernels::{Finish, Format, Matvec, Outcome, Step, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -51,7 +51,7 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matvec) {
 fn kernel(format: Format, rows: u32, k: u32, vectors: u32) -> Matvec {
     let padded = rows.next_multiple_of(4);
     let finish = Finish::Store { y_stride: padded, y_first: 0, accumulate: false };
-    Matvec { format, rows, k, vectors, x_stride: k, norm: None, finish }
+    Matvec { format, rows, k, vectors, x_stride: k, norm: None, outcome: Outcome::PLAIN, finish }
 }
 
 #[test]
@@ -66,7 +66,11 @@ fn every_number_of_vectors_and_odd_shapes() {
                 let y_first = 4 * random.below(3) as u32;
                 let y_stride = y_first + rows.next_multiple_of(4) + 4;
                 let finish = Finish::Store { y_stride, y_first, accumulate: vectors % 2 == 0 };
-                check(&gpu, &mut random, Matvec { x_stride: plain.k + 4 * (vectors % 3), finish, ..plain });
+                check(
+                    &gpu,
+                    &mut random,
+                    Matvec { x_stride: plain.k + 4 * (vectors % 3), outcome: Outcome::PLAIN, finish, ..plain },
+                );
             }
         }
     }

@@ -33,6 +33,8 @@ pub enum Grid {
         x: u32,
         /// Positions that one workgroup handles.
         tile: u32,
+        /// Times x that there are workgroups at most.
+        most: u32,
     },
 }
 
@@ -48,7 +50,7 @@ impl Grid {
                 [count.div_ceil(y), y, 1]
             }
             Grid::Rows { x, tile } => [x, span.rows.div_ceil(tile), 1],
-            Grid::Context { x, tile } => [x, (span.position + span.rows).div_ceil(tile), 1],
+            Grid::Context { x, tile, most } => [x, (span.position + span.rows).div_ceil(tile).min(most), 1],
         }
     }
 }
@@ -58,8 +60,10 @@ impl Grid {
 pub struct Traffic {
     /// In every dispatch.
     pub fixed: u64,
-    /// For every position of the context so far.
+    /// For every position of the context so far,
     pub per_position: u64,
+    /// but for so many at most; 0 for no limit.
+    pub most_positions: u32,
     /// For every row.
     pub per_row: u64,
 }
@@ -67,7 +71,9 @@ pub struct Traffic {
 impl Traffic {
     /// Bytes for one run over `span`.
     pub fn bytes(self, span: Span) -> u64 {
-        self.fixed + self.per_position * u64::from(span.position + span.rows) + self.per_row * u64::from(span.rows)
+        let positions = span.position + span.rows;
+        let read = if self.most_positions > 0 { positions.min(self.most_positions) } else { positions };
+        self.fixed + self.per_position * u64::from(read) + self.per_row * u64::from(span.rows)
     }
 }
 

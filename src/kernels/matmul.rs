@@ -1,6 +1,6 @@
 //! Quantized matrix times many token rows, tiled: every projection of prefill. Its twin is [`super::matvec_reference`].
 
-use super::finish::Finish;
+use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
 use crate::gpu::{Access, Dispatch, Grid, Traffic};
@@ -18,7 +18,9 @@ pub struct Matmul {
     pub x_stride: u32,
     /// Token rows of a workgroup's tile: 32 or 64.
     pub tile_tokens: u32,
-    /// What becomes of the products.
+    /// What the products go through,
+    pub outcome: Outcome,
+    /// and what becomes of them.
     pub finish: Finish,
 }
 
@@ -37,16 +39,19 @@ impl Matmul {
             .uint("X_STRIDE", self.x_stride / 4)
             .uint("TILE_TOKENS", self.tile_tokens);
         let mut bindings = vec![Access::Read; 3];
-        bindings.extend(self.finish.accesses());
-        let shader =
-            self.finish.source(self.format.read(source)).build("matmul", include_str!("../../shaders/matmul.wgsl"), &bindings);
+        bindings.extend(self.finish.bindings(&self.outcome));
+        let shader = self.finish.source(self.format.read(source), &self.outcome).build(
+            "matmul",
+            include_str!("../../shaders/matmul.wgsl"),
+            &bindings,
+        );
         let planes = self.format.planes(self.rows, self.k);
         Dispatch {
             shader,
             grid: Grid::Rows { x: self.rows.div_ceil(TILE_ROWS), tile: self.tile_tokens },
             traffic: Traffic {
                 fixed: planes.quants + planes.scales,
-                per_row: 4 * u64::from(self.k) + self.finish.row_bytes(self.rows),
+                per_row: 4 * u64::from(self.k) + self.finish.row_bytes(self.rows, &self.outcome),
                 ..Default::default()
             },
         }

@@ -1,6 +1,6 @@
 //! Quantized matrix times one to eight vectors: every projection of a decode step.
 
-use super::finish::Finish;
+use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
@@ -20,7 +20,9 @@ pub struct Matvec {
     pub x_stride: u32,
     /// x was prepared by [`Finish::Residual`], [`super::Weigh`] or [`super::SamplePick`] for a norm that this product completes.
     pub norm: Option<DeferredNorm>,
-    /// What becomes of the products.
+    /// What the products go through,
+    pub outcome: Outcome,
+    /// and what becomes of them.
     pub finish: Finish,
 }
 
@@ -50,14 +52,14 @@ impl Matvec {
             .float("NORM_EPSILON", self.norm.map_or(0.0, |norm| norm.epsilon));
         let source = self.format.read(source).reduce(WORKGROUP, self.group(), capabilities);
         let mut bindings = vec![Access::Read; 3];
-        bindings.extend(self.finish.accesses());
+        bindings.extend(self.finish.bindings(&self.outcome));
         let kernel = match self.vectors {
             1 => include_str!("../../shaders/matvec.wgsl"),
             _ => include_str!("../../shaders/matvec_many.wgsl"),
         };
-        let shader = self.finish.source(source).build("matvec", kernel, &bindings);
+        let shader = self.finish.source(source, &self.outcome).build("matvec", kernel, &bindings);
         let planes = self.format.planes(self.rows, self.k);
-        let row = 4 * u64::from(self.k) + 16 * u64::from(partials) + self.finish.row_bytes(self.rows);
+        let row = 4 * u64::from(self.k) + 16 * u64::from(partials) + self.finish.row_bytes(self.rows, &self.outcome);
         Dispatch {
             shader,
             grid: Grid::Linear(self.workgroups()),

@@ -1,17 +1,19 @@
 //! Every buffer of a model that is not a weight: the KV cache, the activations, and what says which step it is.
 
+use super::block::attention;
 use super::config::ModelConfig;
-use super::plan::{attention, residual_partials};
-use super::rope;
-use super::weights::{GateUp, Weights};
+use super::plan::residual_partials;
+use super::weights::{GateUp, Up, Weights};
 use crate::gpu::{Buffer, Gpu, GpuError};
-use crate::kernels::{KvType, SamplePick, Sequence, rope_turns};
+use crate::kernels::{KvType, SamplePick, Sequence};
 
 /// Token rows of the largest prefill chunk.
 pub(super) const CHUNK: u32 = 256;
 
-/// Keys and values of one layer, `[kv head][position][head_dim]` each.
+/// Keys and values of one layer, `[kv head][slot][head_dim]` each.
 pub(super) struct LayerCache {
+    /// Positions that it holds: all, or the last so many in a layer with a window.
+    pub(super) capacity: u32,
     pub(super) k: Buffer,
     pub(super) v: Buffer,
 }
@@ -22,8 +24,10 @@ pub(super) struct Activations {
     pub(super) residual: Buffer,
     /// One row of the residual stream times the next norm's weight, and behind it the sums of its squares.
     pub(super) weighted: Buffer,
-    /// Normed input of a block's half, (rows, embedding).
+    /// Normed input of a block's half, or its output on the way to a norm, (rows, embedding).
     pub(super) normed: Buffer,
+    /// Queries, keys and values on the way to their norm, (rows, all heads · head_dim), in models that have one.
+    pub(super) qkv: Option<Buffer>,
     /// Turned queries, (rows, heads · head_dim).
     pub(super) q: Buffer,
     /// Attention's output, (rows, heads · head_dim).
@@ -41,7 +45,6 @@ pub(super) struct Workspace {
     pub(super) context: u32,
     pub(super) kv_type: KvType,
     pub(super) caches: Vec<LayerCache>,
-    pub(super) turns: Buffer,
     /// A [`Sequence`], which begins with the step.
     pub(super) sequence: Buffer,
     /// Ids of the step's tokens, where it does not begin with what was drawn.
@@ -64,28 +67,37 @@ impl Workspace {
     ) -> Result<Self, GpuError> {
         let rows = |label: &str, width: u32| gpu.buffer(label, 4 * u64::from(CHUNK) * u64::from(width));
         let q_width = config.heads * config.head_dim;
-        let squares = weights.layers.iter().flat_map(|layer| [&layer.attn_output, &layer.ffn_down]).map(residual_partials).max();
-        let apart = weights.layers.iter().any(|layer| matches!(layer.gate_up, GateUp::Apart(_)));
+        let squares = weights
+            .layers
+            .iter()
+            .flat_map(|layer| [&layer.attn_output, &layer.ffn_down])
+            .map(|linear| residual_partials(&linear.matrix))
+            .max();
+        let apart = weights.layers.iter().any(|layer| matches!(layer.up, Up::Gated(GateUp::Apart(..))));
+        let between = config.clamp > 0.0 || weights.layers.iter().any(|layer| layer.qkv.norm.is_some());
+        let all_heads = q_width + 2 * config.kv_heads * config.head_dim;
         let activations = Activations {
             residual: rows("residual", config.embedding)?,
             weighted: gpu.buffer("weighted", 4 * u64::from(config.embedding) + 16 * u64::from(squares.unwrap_or(1)))?,
             normed: rows("normed", config.embedding)?,
+            qkv: if between { Some(rows("q, k and v", all_heads)?) } else { None },
             q: rows("q", q_width)?,
             attended: rows("attended", q_width)?,
-            partials: gpu.buffer("attention partials", attention(config, context, kv_type).partials_bytes())?,
+            partials: gpu.buffer("attention partials", attention(config, 0, context, context, kv_type).partials_bytes())?,
             gate_up: if apart { Some(rows("gate and up", 2 * config.feed_forward)?) } else { None },
             hidden: rows("hidden", config.feed_forward)?,
         };
-        let cache_bytes = kv_type.bytes(context, config.kv_heads, config.head_dim);
         let caches = (0..config.layers)
-            .map(|_| Ok(LayerCache { k: gpu.buffer("keys", cache_bytes)?, v: gpu.buffer("values", cache_bytes)? }))
+            .map(|layer| {
+                let capacity = capacity(config, layer, context);
+                let bytes = kv_type.bytes(capacity, config.kv_heads, config.head_dim);
+                Ok(LayerCache { capacity, k: gpu.buffer("keys", bytes)?, v: gpu.buffer("values", bytes)? })
+            })
             .collect::<Result<_, GpuError>>()?;
-        let frequencies = rope::frequencies(&config.rope, weights.rope_factors.as_deref());
         Ok(Self {
             context,
             kv_type,
             caches,
-            turns: gpu.upload("rope turns", &rope_turns(&frequencies))?,
             sequence: gpu.buffer("sequence", Sequence::bytes(config.vocab))?,
             ids: gpu.buffer("ids", 4 * u64::from(CHUNK))?,
             activations,
@@ -97,5 +109,13 @@ impl Workspace {
     /// Bytes of all layers' keys and values.
     pub(super) fn kv_bytes(&self) -> u64 {
         self.caches.iter().map(|cache| cache.k.size() + cache.v.size()).sum()
+    }
+}
+
+/// Positions that a layer's cache holds: where it has a window, that and the rows of a chunk, which are written before any of them attends.
+fn capacity(config: &ModelConfig, layer: u32, context: u32) -> u32 {
+    match config.window_of(layer) {
+        0 => context,
+        window => context.min(window.saturating_add(CHUNK)),
     }
 }

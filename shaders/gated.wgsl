@@ -1,4 +1,4 @@
-// SwiGLU (Shazeer 2020): y = silu(gate) * up, silu(v) = v / (1 + exp(-v)). Gate and up stand side by side in a row of x.
+// A gated linear unit (Shazeer 2020): y = activation(gate) * up. Gate and up stand side by side in a row of x.
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
@@ -11,5 +11,5 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   }
   let gate = x[workgroup.y * X_STRIDE + i];
   let up = x[workgroup.y * X_STRIDE + UP_FIRST + i];
-  y[workgroup.y * Y_STRIDE + i] = gate / (1.0 + exp(-gate)) * up;
+  y[workgroup.y * Y_STRIDE + i] = activated(gate) * up;
 }
