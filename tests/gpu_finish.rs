@@ -40,12 +40,23 @@ fn swiglu_of_interleaved_matrices() {
                 let expected = gated_reference(Activation::Silu, &gate, &up);
                 let x = gpu.upload("x", &x).unwrap();
                 let y = gpu.buffer("y", 4 * u64::from(tokens * ff)).unwrap();
-                let finish = Finish::Gated { activation: Activation::Silu, y_stride: ff, first: 0 };
+                let finish = Finish::Gated { activation: Activation::Silu, weighted: false, y_stride: ff, first: 0 };
                 let rows = 2 * ff;
                 let dispatch = match tokens {
-                    1..=8 => Matvec { format, rows, k, vectors: tokens, x_stride: k, norm: None, outcome: Outcome::PLAIN, finish }
-                        .dispatch(gpu.capabilities()),
-                    _ => Matmul { format, rows, k, x_stride: k, tile_tokens: 64, outcome: Outcome::PLAIN, finish }.dispatch(),
+                    1..=8 => Matvec {
+                        format,
+                        rows,
+                        k,
+                        vectors: tokens,
+                        x_stride: k,
+                        norm: None,
+                        experts: None,
+                        outcome: Outcome::PLAIN,
+                        finish,
+                    }
+                    .dispatch(gpu.capabilities()),
+                    _ => Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish }
+                        .dispatch(),
                 };
                 let bindings = [&both[0], &both[1], &x, &step(&gpu, tokens), &y].map(Buffer::whole);
                 let after = run(&gpu, &dispatch, &bindings, Span { position: 4, rows: tokens }, &y);
@@ -77,7 +88,7 @@ fn a_norm_deferred_across_products() {
 
             let product = |rows, partial_first, first| {
                 let finish = Finish::Residual { k: embedding, first, weighted_stride: 0, partial_first };
-                Matvec { format, rows, k, vectors: 1, x_stride: k, norm: None, outcome: Outcome::PLAIN, finish }
+                Matvec { format, rows, k, vectors: 1, x_stride: k, norm: None, experts: None, outcome: Outcome::PLAIN, finish }
             };
             let partials: u32 = shards.iter().filter(|s| s.1 > 0).map(|&(_, rows, _)| product(rows, 0, 0).workgroups()).sum();
             let residual = gpu.upload("residual", &before).unwrap();
@@ -95,8 +106,17 @@ fn a_norm_deferred_across_products() {
             }
             let norm = Some(DeferredNorm { epsilon: 1e-5, partials });
             let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
-            let second =
-                Matvec { format, rows, k: embedding, vectors: 1, x_stride: embedding, norm, outcome: Outcome::PLAIN, finish };
+            let second = Matvec {
+                format,
+                rows,
+                k: embedding,
+                vectors: 1,
+                x_stride: embedding,
+                norm,
+                experts: None,
+                outcome: Outcome::PLAIN,
+                finish,
+            };
             let bindings = [&after.quants, &after.scales, &weighted, &step, &y].map(Buffer::whole);
             plan.push(&gpu, &second.dispatch(gpu.capabilities()), &bindings);
             gpu.run(&plan, Span { position: 4, rows: 1 });

@@ -61,6 +61,7 @@ fn kernel(format: Format, rows: u32, k: u32) -> Matmul {
         k,
         x_stride: k,
         tile_tokens: 64,
+        experts: None,
         outcome: Outcome::PLAIN,
         finish: Finish::Store { y_stride: padded, y_first: 0, accumulate: false },
     }
@@ -84,6 +85,7 @@ fn odd_shapes_of_every_format() {
                     Matmul {
                         x_stride: plain.k + 4 * (i as u32 % 3),
                         tile_tokens: [32, 64][i % 2],
+                        experts: None,
                         outcome: Outcome::PLAIN,
                         finish,
                         ..plain

@@ -45,11 +45,22 @@ fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span, split:
         let finish = Finish::RopeKv { heads: kernel, first };
         let (format, k_size) = (Format::F32, size);
         let dispatch: Dispatch = match span.rows {
-            1..=3 => {
-                Matvec { format, rows, k: k_size, vectors: span.rows, x_stride: size, norm: None, outcome: Outcome::PLAIN, finish }
-                    .dispatch(gpu.capabilities())
+            1..=3 => Matvec {
+                format,
+                rows,
+                k: k_size,
+                vectors: span.rows,
+                x_stride: size,
+                norm: None,
+                experts: None,
+                outcome: Outcome::PLAIN,
+                finish,
             }
-            _ => Matmul { format, rows, k: k_size, x_stride: size, tile_tokens: 64, outcome: Outcome::PLAIN, finish }.dispatch(),
+            .dispatch(gpu.capabilities()),
+            _ => {
+                Matmul { format, rows, k: k_size, x_stride: size, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish }
+                    .dispatch()
+            }
         };
         let quants = identity(gpu, size, first);
         plan.push(gpu, &dispatch, &[&quants, &quants, &qkv, &step, &turns, &q, &k, &v].map(Buffer::whole));

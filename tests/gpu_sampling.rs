@@ -52,8 +52,17 @@ impl<'a> Sampler<'a> {
         let sequence = gpu.buffer("sequence", Sequence::bytes(vocab)).unwrap();
         let ids = gpu.buffer("ids", 16).unwrap();
         let finish = Finish::Logits { vocab, first: 0, partial_first: 0 };
-        let product =
-            Matvec { format: Format::F32, rows: vocab, k: 8, vectors: 1, x_stride: 8, norm: None, outcome: Outcome::PLAIN, finish };
+        let product = Matvec {
+            format: Format::F32,
+            rows: vocab,
+            k: 8,
+            vectors: 1,
+            x_stride: 8,
+            norm: None,
+            experts: None,
+            outcome: Outcome::PLAIN,
+            finish,
+        };
         let partials = gpu.buffer("partials", SamplePick::partials_bytes(product.workgroups())).unwrap();
         let [mut head, mut picks] = [Plan::default(), Plan::default()];
         let bindings = [&weights, &weights, &x, &sequence, &logits, &partials].map(Into::into);

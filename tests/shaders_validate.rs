@@ -17,14 +17,18 @@ fn products(shaders: &mut Vec<Shader>, format: Format, finish: Finish) {
     let row_alone = matches!(finish, Finish::Residual { .. } | Finish::Logits { .. });
     if !row_alone {
         for tile_tokens in [32, 64] {
-            shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, outcome: Outcome::PLAIN, finish }.dispatch().shader);
+            shaders.push(
+                Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, outcome: Outcome::PLAIN, finish }
+                    .dispatch()
+                    .shader,
+            );
         }
     }
     for vectors in if row_alone { vec![1] } else { vec![1, 8] } {
         for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })] {
             for capabilities in [TIER_C, SUBGROUPS] {
                 shaders.push(
-                    Matvec { format, rows, k, vectors, x_stride: k, norm, outcome: Outcome::PLAIN, finish }
+                    Matvec { format, rows, k, vectors, x_stride: k, norm, experts: None, outcome: Outcome::PLAIN, finish }
                         .dispatch(capabilities)
                         .shader,
                 );
@@ -46,7 +50,7 @@ fn matrices(shaders: &mut Vec<Shader>) {
     }
     let format = Format::Q4_0;
     products(shaders, format, Finish::Store { y_stride: 640, y_first: 64, accumulate: true });
-    products(shaders, format, Finish::Gated { activation: Activation::Silu, y_stride: 288, first: 0 });
+    products(shaders, format, Finish::Gated { activation: Activation::Silu, weighted: false, y_stride: 288, first: 0 });
     products(shaders, format, Finish::Residual { k: 576, first: 0, weighted_stride: 640, partial_first: 0 });
     products(shaders, format, Finish::Logits { vocab: 576, first: 0, partial_first: 0 });
 }

@@ -27,6 +27,22 @@ pub enum Grid {
         /// Rows that one workgroup handles.
         tile: u32,
     },
+    /// `x` workgroups for each of `choices` experts.
+    Choices {
+        /// Workgroups in x.
+        x: u32,
+        /// Workgroups in y.
+        choices: u32,
+    },
+    /// `x` workgroups for every `tile` rows, for each expert: all rows may choose the same.
+    Experts {
+        /// Workgroups in x.
+        x: u32,
+        /// Rows that one workgroup handles.
+        tile: u32,
+        /// Workgroups in z.
+        experts: u32,
+    },
     /// `x` workgroups for every `tile` positions of the context so far.
     Context {
         /// Workgroups in x.
@@ -50,6 +66,8 @@ impl Grid {
                 [count.div_ceil(y), y, 1]
             }
             Grid::Rows { x, tile } => [x, span.rows.div_ceil(tile), 1],
+            Grid::Choices { x, choices } => [x, choices, 1],
+            Grid::Experts { x, tile, experts } => [x, span.rows.div_ceil(tile), experts],
             Grid::Context { x, tile, most } => [x, (span.position + span.rows).div_ceil(tile).min(most), 1],
         }
     }

@@ -72,9 +72,7 @@ impl Outcome {
                 .uint("BIAS_BINDING", 3 + finish.accesses().len() as u32)
                 .fragment(include_str!("../../shaders/lib/bias.wgsl")),
         };
-        source
-            .fragment(include_str!("../../shaders/lib/soft_cap.wgsl"))
-            .fragment(include_str!("../../shaders/lib/outcome.wgsl"))
+        source.fragment(include_str!("../../shaders/lib/soft_cap.wgsl")).fragment(include_str!("../../shaders/lib/outcome.wgsl"))
     }
 }
 
@@ -94,6 +92,8 @@ pub enum Finish {
     Gated {
         /// Of the gate.
         activation: Activation,
+        /// Times the weight of the choice in a mixture of experts. Bindings: the choices, behind all others.
+        weighted: bool,
         /// Floats from one row of y to the next, a multiple of 4.
         y_stride: u32,
         /// Where row 0 of W goes in a row of gate and up together, a multiple of 8.
@@ -163,8 +163,12 @@ impl Finish {
                 .flag("ACCUMULATE", accumulate)
                 .step()
                 .fragment(include_str!("../../shaders/finish/store.wgsl")),
-            Finish::Gated { activation, y_stride, first } => activation
+            Finish::Gated { activation, weighted, y_stride, first } => activation
                 .source(source)
+                .fragment(match weighted {
+                    true => include_str!("../../shaders/lib/weight_routing.wgsl"),
+                    false => include_str!("../../shaders/lib/weight_none.wgsl"),
+                })
                 .uint("Y_STRIDE", y_stride / 4)
                 .uint("Y_FIRST", first / 8)
                 .step()
@@ -192,6 +196,11 @@ impl Finish {
     pub(super) fn bindings(&self, outcome: &Outcome) -> Vec<Access> {
         let own_binding = outcome.bias && !matches!(self, Finish::RopeKv { .. });
         self.accesses().iter().copied().chain(own_binding.then_some(Read)).collect()
+    }
+
+    /// It reads what was chosen.
+    pub(super) fn is_weighted(&self) -> bool {
+        matches!(self, Finish::Gated { weighted: true, .. })
     }
 
     fn accesses(&self) -> &'static [Access] {

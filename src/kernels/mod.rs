@@ -6,6 +6,7 @@
 mod attention_decode;
 mod attention_prefill;
 mod embed;
+mod experts;
 mod finish;
 mod format;
 mod gated;
@@ -20,6 +21,7 @@ mod source;
 mod weigh;
 
 pub use embed::{Embed, embed_reference};
+pub use experts::{CHOICE_BYTES, ExpertRows, GroupChoices, Route, SumChoices};
 pub use finish::{Activation, Finish, Outcome, RopeKv, bias_offset, rope_reference, rope_turns};
 pub use format::{Format, Planes};
 pub use gated::{Gated, gated_reference};

@@ -7,7 +7,7 @@
 use super::config::ModelConfig;
 use super::plan::{Planner, Width, residual_partials};
 use super::rope;
-use super::weights::{GateUp, LayerWeights, Linear, NormWeights, QkvBias, Up};
+use super::weights::{Dense, FeedForward, GateUp, LayerWeights, Linear, NormWeights, QkvBias, Up};
 use super::workspace::LayerCache;
 use crate::gpu::{Binding, Buffer, Plan};
 use crate::kernels::{
@@ -59,14 +59,19 @@ impl<'a> Planner<'a> {
                 None => input,
                 Some(norm) => self.input(plan, width, Some(norm), None),
             };
-            self.up(plan, width, &layer.up, input);
+            self.feed(plan, width, &layer.feed_forward, input);
             output(plan, None);
         } else {
             let prepared = output(plan, layer.ffn_norm.as_ref());
             let input = self.input(plan, width, layer.ffn_norm.as_ref(), prepared);
-            self.up(plan, width, &layer.up, input);
+            self.feed(plan, width, &layer.feed_forward, input);
         }
-        self.onto_residual(plan, width, &layer.ffn_down, &buffers.hidden, layer.post_ffw_norm.as_ref(), next_norm)
+        match &layer.feed_forward {
+            FeedForward::Dense(Dense { down, .. }) => {
+                self.onto_residual(plan, width, down, &buffers.hidden, layer.post_ffw_norm.as_ref(), next_norm)
+            }
+            FeedForward::Experts(experts) => self.experts_down(plan, width, experts, next_norm),
+        }
     }
 
     /// What a half begins with.
@@ -125,7 +130,7 @@ impl<'a> Planner<'a> {
                         let mut bindings = vec![&space.sequence, &qkv.turns];
                         bindings.extend(placed);
                         let matvec = product(&projection.matrix, shard, outcome, finish);
-                        self.product(plan, width, input, matvec, shard, &bindings, None);
+                        self.product(plan, width, input, matvec, shard, &bindings, &[]);
                     }
                     Some(rows) => {
                         let bias = match &qkv.bias {
@@ -136,7 +141,7 @@ impl<'a> Planner<'a> {
                         let y_stride = (rope.heads + 2 * rope.kv_heads) * rope.head_dim;
                         let finish = Finish::Store { y_stride, y_first: first, accumulate: false };
                         let matvec = product(&projection.matrix, shard, outcome, finish);
-                        self.product(plan, width, input, matvec, shard, &[&space.sequence, rows], bias);
+                        self.product(plan, width, input, matvec, shard, &[&space.sequence, rows], bias.as_slice());
                     }
                 }
             }
@@ -173,15 +178,35 @@ impl<'a> Planner<'a> {
     }
 
     /// The feed-forward network up to `hidden`.
-    fn up(&self, plan: &mut Plan, width: Width, up: &Up, input: Input<'_>) {
+    fn feed(&self, plan: &mut Plan, width: Width, feed_forward: &FeedForward, input: Input<'_>) {
+        let hidden = &self.space.activations.hidden;
+        match feed_forward {
+            FeedForward::Dense(Dense { up, .. }) => self.up(plan, width, up, input, self.config.feed_forward, hidden, None),
+            FeedForward::Experts(experts) => self.experts_up(plan, width, experts, input),
+        }
+    }
+
+    /// `ff` hidden numbers for each row, times that row's weight where there is a buffer of weights.
+    #[allow(clippy::too_many_arguments, reason = "a network is described by no less")]
+    pub(super) fn up(
+        &self,
+        plan: &mut Plan,
+        width: Width,
+        up: &Up,
+        input: Input<'_>,
+        ff: u32,
+        hidden: &Buffer,
+        weights: Option<&Buffer>,
+    ) {
         let (space, buffers) = (self.space, &self.space.activations);
-        let ModelConfig { feed_forward: ff, activation, .. } = *self.config;
+        let activation = self.config.activation;
+        debug_assert!(weights.is_none() || matches!(up, Up::Gated(GateUp::Interleaved(_))), "the loader sees to it");
         match up {
             Up::Gated(GateUp::Interleaved(both)) => {
                 for shard in &both.shards {
-                    let finish = Finish::Gated { activation, y_stride: ff, first: shard.first_row };
+                    let finish = Finish::Gated { activation, weighted: weights.is_some(), y_stride: ff, first: shard.first_row };
                     let matvec = product(both, shard, Outcome::PLAIN, finish);
-                    self.product(plan, width, input, matvec, shard, &[&space.sequence, &buffers.hidden], None);
+                    self.product(plan, width, input, matvec, shard, &[&space.sequence, hidden], weights.as_slice());
                 }
             }
             Up::Gated(GateUp::Apart(two, bias)) => {
@@ -191,18 +216,18 @@ impl<'a> Planner<'a> {
                     self.store(plan, width, input, matrix, outcome, [2 * ff, first], gate_up, bias.as_ref());
                 }
                 let gated = Gated { activation, k: ff, x_stride: 2 * ff, up_first: ff };
-                plan.push(self.gpu, &gated.dispatch(), &[gate_up.whole(), buffers.hidden.whole()]);
+                plan.push(self.gpu, &gated.dispatch(), &[gate_up.whole(), hidden.whole()]);
             }
             Up::Plain(Linear { matrix, bias }) => {
                 let outcome = Outcome { bias: bias.is_some(), activation, ..Outcome::PLAIN };
-                self.store(plan, width, input, matrix, outcome, [ff, 0], &buffers.hidden, bias.as_ref());
+                self.store(plan, width, input, matrix, outcome, [ff, 0], hidden, bias.as_ref());
             }
         }
     }
 
     /// A product to rows of y, `stride` apart, from `first` on.
     #[allow(clippy::too_many_arguments, reason = "a product is described by no less")]
-    fn store(
+    pub(super) fn store(
         &self,
         plan: &mut Plan,
         width: Width,
@@ -216,12 +241,12 @@ impl<'a> Planner<'a> {
         for shard in &matrix.shards {
             let finish = Finish::Store { y_stride: stride, y_first: first + shard.first_row, accumulate: false };
             let matvec = product(matrix, shard, outcome, finish);
-            self.product(plan, width, input, matvec, shard, &[&self.space.sequence, y], bias);
+            self.product(plan, width, input, matvec, shard, &[&self.space.sequence, y], bias.as_slice());
         }
     }
 
     /// `residual += W x`, through `post_norm` if there is one; for one row `next_norm` is prepared if it can wait.
-    fn onto_residual(
+    pub(super) fn onto_residual(
         &self,
         plan: &mut Plan,
         width: Width,
@@ -251,7 +276,7 @@ impl<'a> Planner<'a> {
             for shard in &matrix.shards {
                 let finish = Finish::Store { y_stride: k, y_first: shard.first_row, accumulate: true };
                 let matvec = product(matrix, shard, outcome, finish);
-                self.product(plan, width, input, matvec, shard, &[&space.sequence, &buffers.residual], bias);
+                self.product(plan, width, input, matvec, shard, &[&space.sequence, &buffers.residual], bias.as_slice());
             }
             return None;
         };
@@ -261,14 +286,14 @@ impl<'a> Planner<'a> {
             let finish = Finish::Residual { k, first: shard.first_row, weighted_stride, partial_first };
             let matvec = product(matrix, shard, outcome, finish);
             let bindings = [&space.sequence, &buffers.residual, &next.weight, &buffers.weighted];
-            self.product(plan, width, input, matvec, shard, &bindings, bias);
+            self.product(plan, width, input, matvec, shard, &bindings, bias.as_slice());
             partial_first += matvec.workgroups();
         }
         debug_assert_eq!(partial_first, residual_partials(matrix));
         Some(partial_first)
     }
 
-    /// Bindings: those of the finish, and the bias.
+    /// Bindings: those of the finish, and what comes behind them.
     #[allow(clippy::too_many_arguments, reason = "a product is described by no less")]
     pub(super) fn product(
         &self,
@@ -278,17 +303,17 @@ impl<'a> Planner<'a> {
         matvec: Matvec,
         shard: &Shard,
         bindings: &[&Buffer],
-        bias: Option<&Buffer>,
+        more: &[&Buffer],
     ) {
         let dispatch = match width.tile() {
             None => Matvec { norm: input.norm, ..matvec }.dispatch(self.gpu.capabilities()),
             Some(tile_tokens) => {
-                let Matvec { format, rows, k, x_stride, outcome, finish, .. } = matvec;
-                Matmul { format, rows, k, x_stride, tile_tokens, outcome, finish }.dispatch()
+                let Matvec { format, rows, k, x_stride, experts, outcome, finish, .. } = matvec;
+                Matmul { format, rows, k, x_stride, tile_tokens, experts, outcome, finish }.dispatch()
             }
         };
         let mut all = vec![shard.quants.clone(), shard.scales.clone(), input.x.whole()];
-        all.extend(bindings.iter().copied().chain(bias).map(Buffer::whole));
+        all.extend(bindings.iter().chain(more).map(|buffer| buffer.whole()));
         plan.push(self.gpu, &dispatch, &all);
     }
 }
@@ -296,7 +321,7 @@ impl<'a> Planner<'a> {
 /// One shard's product.
 pub(super) fn product(matrix: &Matrix, shard: &Shard, outcome: Outcome, finish: Finish) -> Matvec {
     let (rows, k) = (shard.rows, matrix.columns);
-    Matvec { format: matrix.format, rows, k, vectors: 1, x_stride: k, norm: None, outcome, finish }
+    Matvec { format: matrix.format, rows, k, vectors: 1, x_stride: k, norm: None, experts: None, outcome, finish }
 }
 
 fn rope_kv(config: &ModelConfig, layer: u32, context: u32, capacity: u32, kv_type: KvType) -> RopeKv {

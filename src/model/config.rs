@@ -21,6 +21,10 @@ pub enum ConfigError {
         "metadata key `{key}` = {value} is not known for the architecture `{architecture}`; ignoring it might give wrong answers, so Kinglet does not"
     )]
     UnknownKey { key: String, value: String, architecture: String },
+    #[error(
+        "tensors `{tensor}` and `{other}` have different types, and Kinglet needs experts' gate and up matrices in the same one"
+    )]
+    DifferentTypes { tensor: String, other: String },
     #[error("the file has no tensor `{tensor}`, which the architecture `{architecture}` needs")]
     MissingTensor { tensor: String, architecture: String },
     #[error("tensor `{tensor}` has the dimensions {found:?} and should have {expected:?}")]
@@ -99,7 +103,7 @@ pub struct Experts {
     pub normalized: bool,
     /// Factor on their weights (`expert_weights_scale`).
     pub scale: f32,
-    /// Length of the shared expert's hidden row (`expert_shared_feed_forward_length`); 0 without one.
+    /// Length of the shared expert's hidden row; 0 without one.
     pub shared: u32,
 }
 
@@ -261,7 +265,7 @@ impl ModelConfig {
                 .positive("logit_scale")?
                 .map_or(1.0, |scale| if family.divides_logits { 1.0 / scale } else { scale } as f32),
             logit_soft_cap: cap(&keys, "final_logit_softcapping", family.soft_caps[1])?,
-            experts: experts(&keys, family, feed_forward)?,
+            experts: experts(&keys, family, feed_forward, tensors)?,
         };
         keys.refuse_unknown()?;
         Ok(config)
@@ -392,7 +396,7 @@ fn scaling(keys: &Keys<'_>, context: u32, long: bool) -> Result<RopeScaling, Con
     }
 }
 
-fn experts(keys: &Keys<'_>, family: &Family, feed_forward: u32) -> Result<Option<Experts>, ConfigError> {
+fn experts(keys: &Keys<'_>, family: &Family, feed_forward: u32, tensors: &[TensorInfo]) -> Result<Option<Experts>, ConfigError> {
     let Some(count) = keys.size_or_none("expert_count", 1 << 10)? else { return Ok(None) };
     let used = keys.needed_size("expert_used_count", count)?;
     Ok(Some(Experts {
@@ -401,6 +405,10 @@ fn experts(keys: &Keys<'_>, family: &Family, feed_forward: u32) -> Result<Option
         feed_forward: keys.size("expert_feed_forward_length", 1 << 20)?.unwrap_or(feed_forward),
         normalized: keys.bool("expert_weights_norm")?.unwrap_or(family.normalizes_experts),
         scale: keys.positive("expert_weights_scale")?.map_or(1.0, |scale| scale as f32),
-        shared: keys.size_or_none("expert_shared_feed_forward_length", 1 << 20)?.unwrap_or(0),
+        // Keys count it in two ways; the tensor knows.
+        shared: tensors
+            .iter()
+            .find(|tensor| tensor.name.ends_with(".ffn_up_shexp.weight"))
+            .map_or(0, |tensor| tensor.rows() as u32),
     }))
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 /// Keys that change nothing, or nothing that is not said by the tensors or by other keys too.
-const HARMLESS: [&str; 15] = [
+const HARMLESS: [&str; 17] = [
     "vocab_size",
     "tensor_data_layout",
     "rope.scaling.finetuned",
@@ -21,6 +21,8 @@ const HARMLESS: [&str; 15] = [
     "attention.max_alibi_bias",
     "attention.sliding_window_pattern",
     "expert_shared_count",
+    "expert_shared_feed_forward_length",
+    "leading_dense_block_count",
     "use_parallel_residual",
 ];
 

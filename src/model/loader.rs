@@ -1,8 +1,10 @@
 //! How a file's tensors become a model's weights: which go where, checked before anything is fetched.
 
-use super::config::{ConfigError, ModelConfig, Rope, RopeLayout, RopeScaling};
+use super::config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
 use super::rope;
-use super::weights::{GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights};
+use super::weights::{
+    Dense, ExpertWeights, FeedForward, GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights,
+};
 use crate::gpu::{Buffer, Gpu, GpuError};
 use crate::kernels::{Format, HeadNormOver, Reorder, bias_offset, rope_turns};
 use crate::weights::gguf::TensorInfo;
@@ -128,12 +130,11 @@ impl<'a> WeightLoader<'a> {
     }
 
     fn layer(&mut self, layer: u32) -> Result<LayerWeights, WeightsError> {
-        let ModelConfig { embedding, feed_forward, heads, head_dim, .. } = *self.config;
+        let ModelConfig { embedding, heads, head_dim, .. } = *self.config;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let qkv = self.qkv(layer)?;
         let attn_output = self.linear(&name("attn_output"), embedding, heads * head_dim)?;
-        let up = self.up(layer)?;
-        let ffn_down = self.linear(&name("ffn_down"), embedding, feed_forward)?;
+        let feed_forward = self.feed_forward(layer)?;
         let (mut attn_norm, mut ffn_norm) = (self.optional_norm(&name("attn_norm"))?, self.optional_norm(&name("ffn_norm"))?);
         // Falcon 40B calls the feed-forward network's norm `attn_norm`, and attention's `attn_norm_2`.
         if let Some(second) = self.optional_norm(&name("attn_norm_2"))? {
@@ -147,7 +148,11 @@ impl<'a> WeightLoader<'a> {
                 return Err(self.missing(&name(&format!("{half}_norm.weight"))).into());
             }
         }
-        Ok(LayerWeights { attn_norm, qkv, attn_output, post_attention_norm, ffn_norm, up, ffn_down, post_ffw_norm })
+        if let (FeedForward::Experts(_), Some(_)) = (&feed_forward, &post_ffw_norm) {
+            let tensor = name("post_ffw_norm.weight");
+            return Err(ConfigError::UnknownTensor { tensor, architecture: self.config.architecture.clone() }.into());
+        }
+        Ok(LayerWeights { attn_norm, qkv, attn_output, post_attention_norm, ffn_norm, feed_forward, post_ffw_norm })
     }
 
     /// The factors on RoPE's frequencies: of LongRoPE's two tensors the one that serves the context.
@@ -344,23 +349,80 @@ impl<'a> WeightLoader<'a> {
         Ok(<[Buffer; 2]>::try_from(buffers).ok().map(|buffers| (over, buffers)))
     }
 
+    fn feed_forward(&mut self, layer: u32) -> Result<FeedForward, WeightsError> {
+        match self.config.experts {
+            Some(experts) if self.find(&format!("blk.{layer}.ffn_gate_inp.weight")).is_some() => {
+                Ok(FeedForward::Experts(Box::new(self.experts(layer, experts)?)))
+            }
+            _ => Ok(FeedForward::Dense(self.dense(layer, "", self.config.feed_forward)?)),
+        }
+    }
+
+    fn experts(&mut self, layer: u32, experts: Experts) -> Result<ExpertWeights, WeightsError> {
+        let embedding = self.config.embedding;
+        let Experts { count, feed_forward: ff, .. } = experts;
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        let router = self.linear(&format!("blk.{layer}.ffn_gate_inp"), count, embedding)?;
+        let [gate, up, down] = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"].map(name);
+        let (gate_format, up_format) = (self.stack(&gate, count, ff, embedding)?, self.stack(&up, count, ff, embedding)?);
+        if gate_format.1 != up_format.1 {
+            return Err(ConfigError::DifferentTypes { tensor: gate, other: up }.into());
+        }
+        let gate_up = self.interleaved([(gate_format.0, 0), (up_format.0, 0)], gate_format.1, [count, ff])?;
+        let (tensor, format) = self.stack(&down, count, embedding, ff)?;
+        let rows = count * embedding;
+        let down = Matrix::new(self.gpu, &down, format, rows, ff, embedding)?;
+        self.placed.push((tensor, Target::Rows { matrix: down.clone(), placement: Placement::whole(rows) }));
+        let shared = match experts.shared {
+            0 => None,
+            shared => Some(self.dense(layer, "_shexp", shared)?),
+        };
+        let gate = name("ffn_gate_inp_shexp");
+        let shared_gate = self.find(&gate).map(|_| self.matrix(&gate, 1, embedding)).transpose()?;
+        Ok(ExpertWeights { router, gate_up, down, shared, shared_gate })
+    }
+
+    /// A tensor of `count` matrices, checked.
+    fn stack(&self, name: &str, count: u32, rows: u32, columns: u32) -> Result<(&'a TensorInfo, Format), WeightsError> {
+        let tensor = self.needed(name)?;
+        self.expect(tensor, &[columns, rows, count])?;
+        if !rows.is_multiple_of(8) {
+            return Err(ConfigError::WrongShape {
+                tensor: name.into(),
+                found: tensor.dims.clone(),
+                expected: vec![columns.into(), 8],
+            }
+            .into());
+        }
+        Ok((tensor, matrix_format(tensor)?))
+    }
+
+    fn dense(&mut self, layer: u32, suffix: &str, ff: u32) -> Result<Dense, WeightsError> {
+        let up = self.up(layer, suffix, ff)?;
+        let down = self.linear(&format!("blk.{layer}.ffn_down{suffix}"), self.config.embedding, ff)?;
+        Ok(Dense { up, down })
+    }
+
     /// Room for what stands before `ffn_down`. A gate of its own, or an `ffn_up` with the gate's rows before its own, makes it gated.
-    fn up(&mut self, layer: u32) -> Result<Up, WeightsError> {
-        let ModelConfig { feed_forward: ff, embedding, .. } = *self.config;
-        let name = |part: &str| format!("blk.{layer}.{part}");
+    fn up(&mut self, layer: u32, suffix: &str, ff: u32) -> Result<Up, WeightsError> {
+        let embedding = self.config.embedding;
+        let name = |part: &str| {
+            let (stem, kind) = part.split_once('.').unwrap_or((part, ""));
+            format!("blk.{layer}.{stem}{suffix}.{kind}")
+        };
         let (gate_name, up_name) = (name("ffn_gate.weight"), name("ffn_up.weight"));
         if self.find(&gate_name).is_none() {
             if self.needed(&up_name)?.rows() != 2 * u64::from(ff) {
-                return Ok(Up::Plain(self.linear(&name("ffn_up"), ff, embedding)?));
+                return Ok(Up::Plain(self.linear(&format!("blk.{layer}.ffn_up{suffix}"), ff, embedding)?));
             }
             let (tensor, format) = self.tensor(&up_name, 2 * ff, embedding)?;
-            return Ok(Up::Gated(self.interleaved([(tensor, 0), (tensor, ff)], format)?));
+            return Ok(Up::Gated(GateUp::Interleaved(self.interleaved([(tensor, 0), (tensor, ff)], format, [1, ff])?)));
         }
         let [gate, up] = [self.tensor(&gate_name, ff, embedding)?, self.tensor(&up_name, ff, embedding)?];
         let biases = [name("ffn_gate.bias"), name("ffn_up.bias")];
         let biased = biases.iter().any(|bias| self.find(bias).is_some());
         if gate.1 == up.1 && !biased {
-            return Ok(Up::Gated(self.interleaved([(gate.0, 0), (up.0, 0)], gate.1)?));
+            return Ok(Up::Gated(GateUp::Interleaved(self.interleaved([(gate.0, 0), (up.0, 0)], gate.1, [1, ff])?)));
         }
         let matrices = [self.matrix(&gate_name, ff, embedding)?, self.matrix(&up_name, ff, embedding)?];
         let bias = match biased {
@@ -375,15 +437,21 @@ impl<'a> WeightLoader<'a> {
         Ok(Up::Gated(GateUp::Apart(matrices, bias)))
     }
 
-    /// Room for gate and up quad by quad, each from some row of its tensor on.
-    fn interleaved(&mut self, parts: [(&'a TensorInfo, u32); 2], format: Format) -> Result<GateUp, WeightsError> {
-        let ModelConfig { feed_forward: ff, embedding, .. } = *self.config;
-        let matrix = Matrix::new(self.gpu, &parts[0].0.name, format, 2 * ff, embedding, PAIR_ROWS)?;
+    /// Room for gate and up of `count` networks quad by quad, each from some row of its tensor on.
+    fn interleaved(
+        &mut self,
+        parts: [(&'a TensorInfo, u32); 2],
+        format: Format,
+        [count, ff]: [u32; 2],
+    ) -> Result<Matrix, WeightsError> {
+        let together = if count > 1 { 2 * ff } else { PAIR_ROWS };
+        let rows = count * ff;
+        let matrix = Matrix::new(self.gpu, &parts[0].0.name, format, 2 * rows, self.config.embedding, together)?;
         for (first_quad, (tensor, first_row)) in (0..).zip(parts) {
-            let placement = Placement { rows: first_row..first_row + ff, first_quad, quad_step: 2, reorder: None };
+            let placement = Placement { rows: first_row..first_row + rows, first_quad, quad_step: 2, reorder: None };
             self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), placement }));
         }
-        Ok(GateUp::Interleaved(matrix))
+        Ok(matrix)
     }
 
     fn refuse_unknown(&self) -> Result<(), ConfigError> {

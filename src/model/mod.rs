@@ -4,6 +4,7 @@
 
 mod block;
 mod config;
+mod experts;
 mod family;
 mod keys;
 mod loader;
@@ -16,4 +17,6 @@ mod workspace;
 pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
 pub use loader::{WeightLoader, WeightsError};
 pub use model::Model;
-pub use weights::{GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights};
+pub use weights::{
+    Dense, ExpertWeights, FeedForward, GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights,
+};

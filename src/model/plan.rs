@@ -8,6 +8,7 @@
 
 use super::block::{Input, product};
 use super::config::ModelConfig;
+use super::experts::feed_forward_partials;
 use super::weights::{NormWeights, Weights};
 use super::workspace::Workspace;
 use crate::gpu::{Binding, Buffer, Gpu, Plan};
@@ -101,12 +102,13 @@ impl<'a> Planner<'a> {
             }
             prepared => self.input(&mut plan, Width::One, Some(norm), prepared),
         };
+        let bias = self.weights.output_bias.as_ref();
         let mut partials = 0;
         for shard in &self.weights.head().shards {
             let finish = Finish::Logits { vocab: config.vocab, first: shard.first_row, partial_first: partials };
             let matvec = product(self.weights.head(), shard, self.logits(), finish);
             let bindings = [&space.sequence, &space.logits, &space.head_partials];
-            self.product(&mut plan, Width::One, input, matvec, shard, &bindings, self.weights.output_bias.as_ref());
+            self.product(&mut plan, Width::One, input, matvec, shard, &bindings, bias.as_slice());
             partials += matvec.workgroups();
         }
         let table = &self.weights.token_embd;
@@ -135,7 +137,7 @@ impl<'a> Planner<'a> {
             let finish = Finish::Store { y_stride: stride, y_first: shard.first_row, accumulate: false };
             let matvec = product(self.weights.head(), shard, self.logits(), finish);
             let bias = self.weights.output_bias.as_ref();
-            self.product(&mut plan, Width::Few, input, matvec, shard, &[&self.space.sequence, logits], bias);
+            self.product(&mut plan, Width::Few, input, matvec, shard, &[&self.space.sequence, logits], bias.as_slice());
         }
         plan
     }
@@ -166,7 +168,7 @@ impl<'a> Planner<'a> {
     /// Partial sums of squares that the last block leaves behind the residual stream, if it prepares the final norm.
     fn prepared_for_head(&self) -> Option<u32> {
         let last = self.weights.layers.last().filter(|_| self.can_wait(&self.weights.output_norm))?;
-        Some(if last.post_ffw_norm.is_some() { 1 } else { residual_partials(&last.ffn_down.matrix) })
+        Some(if last.post_ffw_norm.is_some() { 1 } else { feed_forward_partials(&last.feed_forward, self.config.embedding) })
     }
 
     fn embed(&self, plan: &mut Plan) {

@@ -49,6 +49,39 @@ pub enum Up {
     Plain(Linear),
 }
 
+/// The feed-forward network of a block.
+#[derive(Debug)]
+pub enum FeedForward {
+    /// One for all tokens.
+    Dense(Dense),
+    /// Some of many for each token.
+    Experts(Box<ExpertWeights>),
+}
+
+/// A feed-forward network.
+#[derive(Debug)]
+pub struct Dense {
+    /// `ffn_gate`, `ffn_up`
+    pub up: Up,
+    /// `ffn_down`
+    pub down: Linear,
+}
+
+/// A mixture of experts. In its matrices each expert has the same number of rows, one after the other.
+#[derive(Debug)]
+pub struct ExpertWeights {
+    /// `ffn_gate_inp`
+    pub router: Linear,
+    /// `ffn_gate_exps` and `ffn_up_exps`, quad by quad.
+    pub gate_up: Matrix,
+    /// `ffn_down_exps`
+    pub down: Matrix,
+    /// `ffn_gate_shexp`, `ffn_up_shexp`, `ffn_down_shexp`: an expert that every token goes to.
+    pub shared: Option<Dense>,
+    /// `ffn_gate_inp_shexp`: how much of it.
+    pub shared_gate: Option<Matrix>,
+}
+
 /// Queries, keys and values.
 #[derive(Debug)]
 pub struct Qkv {
@@ -86,10 +119,8 @@ pub struct LayerWeights {
     pub post_attention_norm: Option<NormWeights>,
     /// `ffn_norm` (Falcon 40B: `attn_norm`). Without it, parallel halves share attention's; others read the residual stream as it is.
     pub ffn_norm: Option<NormWeights>,
-    /// `ffn_gate`, `ffn_up`
-    pub up: Up,
-    /// `ffn_down`
-    pub ffn_down: Linear,
+    /// The feed-forward network.
+    pub feed_forward: FeedForward,
     /// `post_ffw_norm`: what the feed-forward network adds is normed first.
     pub post_ffw_norm: Option<NormWeights>,
 }
@@ -137,14 +168,33 @@ impl Up {
     }
 }
 
-impl LayerWeights {
+impl Dense {
     fn bytes(&self) -> u64 {
+        self.up.bytes() + self.down.bytes()
+    }
+}
+
+impl FeedForward {
+    fn step_bytes(&self, [used, count]: [u32; 2]) -> u64 {
+        match self {
+            FeedForward::Dense(dense) => dense.bytes(),
+            FeedForward::Experts(experts) => {
+                experts.router.bytes()
+                    + (experts.gate_up.bytes() + experts.down.bytes()) * u64::from(used) / u64::from(count)
+                    + experts.shared.as_ref().map_or(0, Dense::bytes)
+                    + experts.shared_gate.as_ref().map_or(0, Matrix::bytes)
+            }
+        }
+    }
+}
+
+impl LayerWeights {
+    fn step_bytes(&self, used: [u32; 2]) -> u64 {
         let norms = [&self.attn_norm, &self.post_attention_norm, &self.ffn_norm, &self.post_ffw_norm];
         norms.into_iter().flatten().map(NormWeights::bytes).sum::<u64>()
             + self.qkv.projections.iter().map(|projection| projection.matrix.bytes()).sum::<u64>()
             + self.attn_output.bytes()
-            + self.up.bytes()
-            + self.ffn_down.bytes()
+            + self.feed_forward.step_bytes(used)
     }
 }
 
@@ -154,14 +204,15 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.token_embd)
     }
 
-    /// Bytes that one decode step has to read: all blocks and the head, but of the embeddings only a row.
-    pub fn step_bytes(&self) -> u64 {
-        self.layers.iter().map(LayerWeights::bytes).sum::<u64>() + self.head().bytes() + self.output_norm.bytes()
+    /// Bytes that one decode step has to read: all blocks (of their experts `used` of `count`) and the head, but of the embeddings only a row.
+    pub fn step_bytes(&self, [used, count]: [u32; 2]) -> u64 {
+        let layers = self.layers.iter().map(|layer| layer.step_bytes([used, count]));
+        layers.sum::<u64>() + self.head().bytes() + self.output_norm.bytes()
     }
 
     /// Bytes of all weights on the GPU.
     pub fn bytes(&self) -> u64 {
-        self.step_bytes()
+        self.step_bytes([1, 1])
             + self.output.as_ref().map_or(0, |_| self.token_embd.bytes())
             + self.position_embd.as_ref().map_or(0, Matrix::bytes)
     }

@@ -1,11 +1,12 @@
 //! Every buffer of a model that is not a weight: the KV cache, the activations, and what says which step it is.
 
 use super::block::attention;
-use super::config::ModelConfig;
+use super::config::{Experts, ModelConfig};
+use super::experts::feed_forward_partials;
 use super::plan::residual_partials;
-use super::weights::{GateUp, Up, Weights};
+use super::weights::{Dense, FeedForward, GateUp, LayerWeights, Up, Weights};
 use crate::gpu::{Buffer, Gpu, GpuError};
-use crate::kernels::{KvType, SamplePick, Sequence};
+use crate::kernels::{CHOICE_BYTES, GroupChoices, KvType, SamplePick, Sequence};
 
 /// Token rows of the largest prefill chunk.
 pub(super) const CHUNK: u32 = 256;
@@ -36,8 +37,26 @@ pub(super) struct Activations {
     pub(super) partials: Buffer,
     /// (rows, gate | up), in models where these are apart.
     pub(super) gate_up: Option<Buffer>,
-    /// (rows, feed_forward)
+    /// (rows, feed_forward), or (rows · experts of a token, feed_forward of an expert)
     pub(super) hidden: Buffer,
+    /// In a mixture of experts.
+    pub(super) routing: Option<Routing>,
+}
+
+/// What a mixture of experts needs.
+pub(super) struct Routing {
+    /// Of the router, (rows, experts and the shared expert's gate).
+    pub(super) logits: Buffer,
+    /// The chosen experts and their weights, (rows, experts of a token).
+    pub(super) choices: Buffer,
+    /// Weights of the shared expert, in the form of choices, (rows).
+    pub(super) shared_weights: Buffer,
+    /// For each expert how many choices it is, and which.
+    pub(super) lists: Buffer,
+    /// (rows, feed_forward of the shared expert)
+    pub(super) shared_hidden: Buffer,
+    /// (rows · experts of a token, embedding)
+    pub(super) outputs: Buffer,
 }
 
 /// All of them.
@@ -70,10 +89,17 @@ impl Workspace {
         let squares = weights
             .layers
             .iter()
-            .flat_map(|layer| [&layer.attn_output, &layer.ffn_down])
-            .map(|linear| residual_partials(&linear.matrix))
+            .flat_map(|layer| {
+                let down = feed_forward_partials(&layer.feed_forward, config.embedding);
+                [residual_partials(&layer.attn_output.matrix), down]
+            })
             .max();
-        let apart = weights.layers.iter().any(|layer| matches!(layer.up, Up::Gated(GateUp::Apart(..))));
+        let apart = |layer: &LayerWeights| match &layer.feed_forward {
+            FeedForward::Dense(Dense { up, .. }) => matches!(up, Up::Gated(GateUp::Apart(..))),
+            FeedForward::Experts(_) => false,
+        };
+        let apart = weights.layers.iter().any(apart);
+        let hidden_width = config.experts.map_or(0, |experts| experts.used * experts.feed_forward).max(config.feed_forward);
         let between = config.clamp > 0.0 || weights.layers.iter().any(|layer| layer.qkv.norm.is_some());
         let all_heads = q_width + 2 * config.kv_heads * config.head_dim;
         let activations = Activations {
@@ -85,7 +111,8 @@ impl Workspace {
             attended: rows("attended", q_width)?,
             partials: gpu.buffer("attention partials", attention(config, 0, context, context, kv_type).partials_bytes())?,
             gate_up: if apart { Some(rows("gate and up", 2 * config.feed_forward)?) } else { None },
-            hidden: rows("hidden", config.feed_forward)?,
+            hidden: rows("hidden", hidden_width)?,
+            routing: config.experts.map(|experts| Routing::new(gpu, &experts, config.embedding)).transpose()?,
         };
         let caches = (0..config.layers)
             .map(|layer| {
@@ -117,5 +144,20 @@ fn capacity(config: &ModelConfig, layer: u32, context: u32) -> u32 {
     match config.window_of(layer) {
         0 => context,
         window => context.min(window.saturating_add(CHUNK)),
+    }
+}
+
+impl Routing {
+    fn new(gpu: &Gpu, experts: &Experts, embedding: u32) -> Result<Self, GpuError> {
+        let rows = u64::from(CHUNK);
+        let Experts { count, used, shared, .. } = *experts;
+        Ok(Self {
+            logits: gpu.buffer("router logits", 4 * rows * u64::from(experts.logits_stride()))?,
+            choices: gpu.buffer("choices", CHOICE_BYTES * rows * u64::from(used))?,
+            shared_weights: gpu.buffer("weights of the shared expert", CHOICE_BYTES * rows)?,
+            lists: gpu.buffer("lists of choices", GroupChoices { experts: count, used, rows: CHUNK }.bytes())?,
+            shared_hidden: gpu.buffer("hidden of the shared expert", 4 * rows * u64::from(shared.max(4)))?,
+            outputs: gpu.buffer("outputs of experts", 4 * rows * u64::from(used) * u64::from(embedding))?,
+        })
     }
 }
