@@ -74,7 +74,17 @@ fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span, split:
 }
 
 fn kernel(heads: u32, kv_heads: u32, head_dim: u32, rope_dims: u32) -> RopeKv {
-    RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor: 1.0, context: 40, capacity: 40, kv_type: KvType::F32 }
+    RopeKv {
+        heads,
+        kv_heads,
+        head_dim,
+        rope_dims,
+        attention_factor: 1.0,
+        temperature: None,
+        context: 40,
+        capacity: 40,
+        kv_type: KvType::F32,
+    }
 }
 
 /// Every element of q and of the caches against the twin: the frequencies themselves, not their rounded turns.

@@ -78,7 +78,17 @@ fn attention(shaders: &mut Vec<Shader>) {
                 shaders.push(attention.merge(capabilities).shader);
             }
             let (rope_dims, attention_factor) = (head_dim / 2, 1.0);
-            let rope = RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor, context, capacity: context, kv_type };
+            let rope = RopeKv {
+                heads,
+                kv_heads,
+                head_dim,
+                rope_dims,
+                attention_factor,
+                temperature: None,
+                context,
+                capacity: context,
+                kv_type,
+            };
             products(shaders, Format::Q8_0, Finish::RopeKv { heads: rope, first: 0 });
         }
     }

@@ -20,13 +20,21 @@ fn rotated(quad: vec4<f32>, part: u32, position: u32) -> vec4<f32> {
   return vec4<f32>(rotated_pair(quad.xy, 4u * part, position), rotated_pair(quad.zw, 4u * part + 2u, position));
 }
 
+// Queries grow with the position in models that were trained so (Nakanishi 2025).
+fn temperature(position: u32) -> f32 {
+  if (TEMPERATURE > 0.0) {
+    return 1.0 + TEMPERATURE * log(1.0 + f32(position / TEMPERATURE_POSITIONS));
+  }
+  return 1.0;
+}
+
 fn place(token: u32, quad: u32, value: vec4<f32>) {
   let head = quad / HEAD_QUADS;
   let part = quad % HEAD_QUADS;
   let position = step.position + token;
   let slot = position % CAPACITY;
   if (head < HEADS) {
-    q[token * (HEADS * HEAD_QUADS) + quad] = rotated(value, part, position);
+    q[token * (HEADS * HEAD_QUADS) + quad] = temperature(position) * rotated(value, part, position);
   } else if (head < HEADS + KV_HEADS && position < CONTEXT) {
     k[((head - HEADS) * CAPACITY + slot) * HEAD_QUADS + part] = quad_of(rotated(value, part, position));
   } else if (head < HEADS + 2u * KV_HEADS && position < CONTEXT) {

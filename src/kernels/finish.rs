@@ -141,6 +141,8 @@ pub struct RopeKv {
     pub rope_dims: u32,
     /// Factor on every sine and cosine (YaRN's; 1 otherwise).
     pub attention_factor: f32,
+    /// t and n of the factor `1 + t ln(1 + ⌊position / n⌋)` on queries, if there is one.
+    pub temperature: Option<(f32, u32)>,
     /// Positions of a sequence; keys and values beyond are dropped.
     pub context: u32,
     /// Positions that the cache holds: those of the whole context, or the last so many.
@@ -235,6 +237,8 @@ impl RopeKv {
             .uint("HEAD_DIM", self.head_dim)
             .uint("ROPE_DIMS", self.rope_dims)
             .float("ATTENTION_FACTOR", self.attention_factor)
+            .float("TEMPERATURE", self.temperature.map_or(0.0, |(scale, _)| scale))
+            .uint("TEMPERATURE_POSITIONS", self.temperature.map_or(1, |(_, positions)| positions))
             .uint("CONTEXT", self.context)
             .uint("CAPACITY", self.capacity);
         self.kv_type

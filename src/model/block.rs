@@ -332,6 +332,7 @@ fn rope_kv(config: &ModelConfig, layer: u32, context: u32, capacity: u32, kv_typ
         head_dim: config.head_dim,
         rope_dims: rope.map_or(0, |rope| rope.dims),
         attention_factor: rope.map_or(1.0, rope::attention_factor) as f32,
+        temperature: config.temperature,
         context,
         capacity,
         kv_type,

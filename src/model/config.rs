@@ -1,6 +1,6 @@
 //! What a model is, as data: read from a GGUF file's metadata, the same for every family.
 
-use super::family::{self, Family, Positions, Residual};
+use super::family::{self, Family, LocalRope, Positions, Residual};
 use super::keys::Keys;
 use crate::kernels::{Activation, NormKind};
 use crate::weights::gguf::{GgufError, Metadata, TensorInfo};
@@ -132,14 +132,20 @@ pub struct ModelConfig {
     pub context: u32,
     /// Of every norm but those of queries and keys, which have the same kind too.
     pub norm: NormKind,
+    /// Norms have neither weights nor biases.
+    pub bare_norms: bool,
     /// `attention.layer_norm_rms_epsilon` or `attention.layer_norm_epsilon`
     pub epsilon: f32,
     /// Positions turn queries and keys.
     pub rope: Option<Rope>,
     /// RoPE of layers with a window, where it is another (Gemma 3).
     pub local_rope: Option<Rope>,
+    /// Only layers with a window have RoPE (Cohere 2).
+    pub rope_is_local: bool,
     /// Every so many layers there is one without RoPE (SmolLM3); 0 for none.
     pub no_rope_every: u32,
+    /// t and n of the factor `1 + t ln(1 + ⌊position / n⌋)` on queries (`attention.temperature_scale`), if there is one.
+    pub temperature: Option<(f32, u32)>,
     /// The greatest exponent of ALiBi's slopes (`attention.max_alibi_bias`); 0 without ALiBi.
     pub alibi: f32,
     /// `attention.sliding_window`
@@ -209,6 +215,7 @@ impl ModelConfig {
             Positions::Learned | Positions::Alibi => false,
             Positions::RopeUnlessLayers(layers_with_alibi, _) => layers != layers_with_alibi,
         };
+        let turns = turns && !(family.finetuned_says_rope && keys.bool("rope.scaling.finetuned")? == Some(false));
         let rope = if turns { Some(rope(&keys, family, head_dim, context, has("rope_factors_long.weight"))?) } else { None };
         let alibi = match family.positions {
             Positions::Alibi | Positions::RopeUnlessLayers(..) if !turns => {
@@ -217,13 +224,15 @@ impl ModelConfig {
             _ => 0.0,
         };
         let window = keys.size("attention.sliding_window", 1 << 24)?.or(family.window).unwrap_or(0);
-        let window = if family.ignores_window { 0 } else { window };
+        let has_window = !family.ignores_window && family.window_with_layers.is_none_or(|size| size == layers);
+        let window = if has_window { window } else { 0 };
         let local = local_layers(&keys, family, window, layers)?;
-        let local_rope = match (rope, family.local_rope_base) {
-            (Some(rope), Some(base)) if window > 0 => {
+        let local_rope = match (rope, family.local_rope) {
+            (Some(rope), LocalRope::Base(base)) if window > 0 => {
                 let base = keys.positive("rope.freq_base_swa")?.unwrap_or(base);
                 Some(Rope { base, scaling: RopeScaling::None, ..rope })
             }
+            (Some(rope), LocalRope::Unscaled) if window > 0 => Some(Rope { scaling: RopeScaling::None, ..rope }),
             _ => None,
         };
         let scale_of = |dim: u32| 1.0 / f64::from(dim).sqrt();
@@ -243,27 +252,30 @@ impl ModelConfig {
             head_dim,
             context,
             norm: family.norm,
+            bare_norms: family.bare_norms,
             epsilon: epsilon as f32,
             rope,
             local_rope,
+            rope_is_local: window > 0 && family.local_rope == LocalRope::Only,
+            temperature: temperature(&keys, context)?,
             no_rope_every: family.no_rope_every,
             alibi,
             window,
             local,
-            attention_scale: keys.positive("attention.scale")?.unwrap_or(attention_scale) as f32,
+            attention_scale: factor(&keys, "attention.scale", &family::LLAMA)?.unwrap_or(attention_scale) as f32,
             attention_soft_cap: cap(&keys, "attn_logit_softcapping", family.soft_caps[0])?,
             clamp: cap(&keys, "attention.clamp_kqv", 0.0)?,
             activation: family.activation,
             parallel,
-            embedding_scale: match keys.positive("embedding_scale")? {
-                Some(scale) => scale as f32,
+            embedding_scale: match factor(&keys, "embedding_scale", family)? {
                 None if family.embedding_scaled => f64::from(embedding).sqrt() as f32,
-                None => 1.0,
+                scale => scale.unwrap_or(1.0) as f32,
             },
-            residual_scale: keys.positive("residual_scale")?.map_or(1.0, |scale| scale as f32),
-            logit_scale: keys
-                .positive("logit_scale")?
-                .map_or(1.0, |scale| if family.divides_logits { 1.0 / scale } else { scale } as f32),
+            residual_scale: factor(&keys, "residual_scale", family)?.unwrap_or(1.0) as f32,
+            logit_scale: match factor(&keys, "logit_scale", family)? {
+                Some(scale) if family.divides_logits => (1.0 / scale) as f32,
+                scale => scale.unwrap_or(1.0) as f32,
+            },
             logit_soft_cap: cap(&keys, "final_logit_softcapping", family.soft_caps[1])?,
             experts: experts(&keys, family, feed_forward, tensors)?,
         };
@@ -278,7 +290,8 @@ impl ModelConfig {
 
     /// How a layer's queries and keys turn.
     pub fn rope_of(&self, layer: u32) -> Option<&Rope> {
-        if self.no_rope_every > 0 && (layer + 1).is_multiple_of(self.no_rope_every) {
+        let skipped = self.no_rope_every > 0 && (layer + 1).is_multiple_of(self.no_rope_every);
+        if skipped || self.rope_is_local && !self.is_local(layer) {
             return None;
         }
         match &self.local_rope {
@@ -327,6 +340,21 @@ fn vocabulary(architecture: &str, tensors: &[TensorInfo], embedding: u32) -> Res
         found: table.dims.clone(),
         expected: vec![u64::from(embedding), 1 << 20],
     })
+}
+
+/// A factor above 0; a file may say 0 for none.
+fn factor(keys: &Keys<'_>, name: &str, family: &Family) -> Result<Option<f64>, ConfigError> {
+    match keys.finite(name)? {
+        None if family.needs_factors => Err(ConfigError::MissingKey { key: keys.key(name) }),
+        Some(factor) if factor < 0.0 => Err(keys.bad(name, factor, "and should not be negative")),
+        factor => Ok(factor.filter(|factor| *factor > 0.0)),
+    }
+}
+
+/// How queries grow beyond the context that a model was first trained with (Nakanishi 2025).
+fn temperature(keys: &Keys<'_>, context: u32) -> Result<Option<(f32, u32)>, ConfigError> {
+    let original = keys.size("rope.scaling.original_context_length", 1 << 24)?.unwrap_or(context);
+    Ok(factor(keys, "attention.temperature_scale", &family::LLAMA)?.map(|scale| (scale as f32, original)))
 }
 
 /// A number that limits something; 0 for none.
@@ -384,12 +412,14 @@ fn scaling(keys: &Keys<'_>, context: u32, long: bool) -> Result<RopeScaling, Con
         Some("linear") => Ok(RopeScaling::Linear { factor: needed()? }),
         Some("yarn") => {
             let factor = needed()?;
+            let stretch = factor.max(1.0).ln();
+            let multiplier = keys.finite("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
             Ok(RopeScaling::Yarn {
                 factor,
                 original_context: f64::from(original.unwrap_or(context)),
                 beta_fast: keys.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
                 beta_slow: keys.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
-                attention_factor: given * (1.0 + 0.1 * factor.max(1.0).ln()),
+                attention_factor: given * (1.0 + 0.1 * stretch) / (1.0 + 0.1 * multiplier * stretch),
             })
         }
         Some(other) => Err(keys.bad("rope.scaling.type", other, "and Kinglet knows none, linear and yarn")),

@@ -29,14 +29,22 @@ pub(super) struct Family {
     pub(super) global_every: u32,
     /// The file's window is not what the model was trained with.
     pub(super) ignores_window: bool,
-    /// RoPE's base in layers with a window, unless the file says it; `None` for the base of the others, and their scaling.
-    pub(super) local_rope_base: Option<f64>,
+    /// There is a window only in the size with so many layers.
+    pub(super) window_with_layers: Option<u32>,
+    /// How RoPE differs between layers with a window and others.
+    pub(super) local_rope: LocalRope,
     /// Each so manyth layer has no RoPE; 0: all have it.
     pub(super) no_rope_every: u32,
+    /// `rope.scaling.finetuned` = false says that there is no RoPE.
+    pub(super) finetuned_says_rope: bool,
     /// Soft caps of attention's scores and of logits, unless the file says them; 0 for none.
     pub(super) soft_caps: [f32; 2],
     /// In the size with so many layers, scores are scaled by the root of embedding / heads instead of a head's length.
     pub(super) attention_scale_by_embedding: Option<u32>,
+    /// Embedding, residual stream and logits have factors, which a file has to say.
+    pub(super) needs_factors: bool,
+    /// Norms have neither weights nor biases.
+    pub(super) bare_norms: bool,
     /// The chosen experts' weights sum to 1, unless the file says otherwise.
     pub(super) normalizes_experts: bool,
 }
@@ -52,6 +60,19 @@ pub(super) enum Positions {
     Alibi,
     /// By that in the size with so many layers, otherwise by turning.
     RopeUnlessLayers(u32, RopeLayout),
+}
+
+/// How RoPE differs between layers with a window and others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum LocalRope {
+    /// Not at all.
+    Same,
+    /// Layers with a window have their own base, unless the file says another, and no scaling.
+    Base(f64),
+    /// Layers with a window have no scaling.
+    Unscaled,
+    /// Only layers with a window have RoPE.
+    Only,
 }
 
 /// How the two halves of a block join the residual stream.
@@ -71,7 +92,7 @@ use Positions::{Alibi, Learned, Rope, RopeUnlessLayers};
 use RopeLayout::{HalfSplit, Interleaved};
 
 /// The graph that most others differ from (Touvron et al. 2023). Its converter permutes q and k so that neighbours turn together.
-const LLAMA: Family = Family {
+pub(super) const LLAMA: Family = Family {
     architecture: "llama",
     positions: Rope(Interleaved),
     norm: NormKind::Rms,
@@ -83,10 +104,14 @@ const LLAMA: Family = Family {
     window: None,
     global_every: 0,
     ignores_window: false,
-    local_rope_base: None,
+    window_with_layers: None,
+    local_rope: LocalRope::Same,
     no_rope_every: 0,
+    finetuned_says_rope: false,
     soft_caps: [0.0; 2],
     attention_scale_by_embedding: None,
+    needs_factors: false,
+    bare_norms: false,
     normalizes_experts: true,
 };
 
@@ -99,11 +124,18 @@ const GEMMA: Family =
 const GPT2: Family =
     Family { architecture: "gpt2", positions: Learned, norm: NormKind::Layer, activation: Activation::Gelu, ..LLAMA };
 
-const FAMILIES: [Family; 26] = [
+const GRANITE: Family = Family { architecture: "granite", divides_logits: true, finetuned_says_rope: true, ..LLAMA };
+
+const COMMAND_R: Family = Family { architecture: "command-r", norm: NormKind::Layer, residual: Residual::Parallel, ..LLAMA };
+
+const FAMILIES: [Family; 38] = [
     LLAMA,
     Family { architecture: "mistral3", ..LLAMA },
     Family { architecture: "smollm3", no_rope_every: 4, ..LLAMA },
-    Family { architecture: "granite", divides_logits: true, ..LLAMA },
+    GRANITE,
+    Family { architecture: "granitemoe", ..GRANITE },
+    Family { architecture: "minicpm", needs_factors: true, ..GRANITE },
+    Family { architecture: "deepseek", normalizes_experts: false, ..LLAMA },
     Family { architecture: "internlm2", ..LLAMA },
     Family { architecture: "qwen", halved_feed_forward: true, ..QWEN2 },
     QWEN2,
@@ -124,7 +156,7 @@ const FAMILIES: [Family; 26] = [
     Family {
         architecture: "gemma3",
         global_every: 6,
-        local_rope_base: Some(10_000.0),
+        local_rope: LocalRope::Base(10_000.0),
         attention_scale_by_embedding: Some(62),
         ..GEMMA
     },
@@ -132,11 +164,33 @@ const FAMILIES: [Family; 26] = [
     // Converters wrote windows that the models do not have.
     Family { architecture: "phi3", positions: Rope(HalfSplit), ignores_window: true, ..LLAMA },
     Family { architecture: "stablelm", norm: NormKind::Layer, positions: Rope(HalfSplit), residual: Residual::AsNorms, ..LLAMA },
-    Family { architecture: "olmo2", positions: Rope(HalfSplit), ..LLAMA },
+    Family { architecture: "olmo", norm: NormKind::Layer, bare_norms: true, ..LLAMA },
+    Family { architecture: "olmo2", positions: Rope(HalfSplit), global_every: 4, local_rope: LocalRope::Unscaled, ..LLAMA },
     Family { architecture: "olmoe", positions: Rope(HalfSplit), normalizes_experts: false, ..LLAMA },
+    Family { architecture: "orion", norm: NormKind::Layer, positions: Rope(HalfSplit), ..LLAMA },
+    Family { architecture: "exaone", ..QWEN2 },
+    Family {
+        architecture: "exaone4",
+        window: Some(4096),
+        window_with_layers: Some(64),
+        global_every: 4,
+        local_rope: LocalRope::Only,
+        ..QWEN2
+    },
+    COMMAND_R,
+    Family { architecture: "cohere2", window: Some(4096), global_every: 4, local_rope: LocalRope::Only, ..COMMAND_R },
+    Family {
+        architecture: "nemotron",
+        norm: NormKind::Layer,
+        positions: Rope(HalfSplit),
+        activation: Activation::ReluSquared,
+        ..LLAMA
+    },
     Family { architecture: "falcon", positions: Rope(HalfSplit), residual: Residual::Parallel, ..GPT2 },
     Family { architecture: "gptneox", positions: Rope(HalfSplit), residual: Residual::AsKey, ..GPT2 },
     GPT2,
+    Family { architecture: "starcoder", ..GPT2 },
+    Family { architecture: "starcoder2", positions: Rope(HalfSplit), ..GPT2 },
     Family { architecture: "bloom", positions: Alibi, ..GPT2 },
     Family { architecture: "mpt", positions: Alibi, ..GPT2 },
     // 13B has 40 layers and ALiBi, 7B has 32 and RoPE.

@@ -135,7 +135,10 @@ impl<'a> WeightLoader<'a> {
         let qkv = self.qkv(layer)?;
         let attn_output = self.linear(&name("attn_output"), embedding, heads * head_dim)?;
         let feed_forward = self.feed_forward(layer)?;
-        let (mut attn_norm, mut ffn_norm) = (self.optional_norm(&name("attn_norm"))?, self.optional_norm(&name("ffn_norm"))?);
+        let [mut attn_norm, mut ffn_norm] = match self.config.bare_norms {
+            true => [Some(self.norm(&name("attn_norm"))?), Some(self.norm(&name("ffn_norm"))?)],
+            false => [self.optional_norm(&name("attn_norm"))?, self.optional_norm(&name("ffn_norm"))?],
+        };
         // Falcon 40B calls the feed-forward network's norm `attn_norm`, and attention's `attn_norm_2`.
         if let Some(second) = self.optional_norm(&name("attn_norm_2"))? {
             ffn_norm = attn_norm.replace(second);
@@ -222,6 +225,10 @@ impl<'a> WeightLoader<'a> {
     }
 
     fn norm(&mut self, name: &str) -> Result<NormWeights, WeightsError> {
+        if self.config.bare_norms {
+            let ones = vec![1f32; self.config.embedding as usize];
+            return Ok(NormWeights { weight: self.gpu.upload(name, &ones)?, bias: None });
+        }
         let weight = self.vector(&format!("{name}.weight"), self.config.embedding)?;
         Ok(NormWeights { weight, bias: self.optional_vector(&format!("{name}.bias"), self.config.embedding)? })
     }
