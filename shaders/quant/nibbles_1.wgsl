@@ -1,5 +1,4 @@
-// 5 bits a weight. 4 units are 5 vec4 (component = row): the low bits of each as in nibbles.wgsl, then the fifth bits of all 32 columns:
-// byte j of a word holds those of columns j, j + 4, …, j + 28 from its lowest bit up.
+// 5 bits a weight. 4 units are 5 vec4 (component = row): the low bits of each as in nibbles.wgsl, then the fifth bits as in ones.wgsl.
 
 fn unit_quants(unit: u32) -> Unit {
   let first = 5u * (unit / 4u);

@@ -1,5 +1,4 @@
-// 6 bits a weight. 2 units are 3 vec4 (component = row): the low bits of each as in nibbles.wgsl, then the upper two of all 16 columns:
-// byte j of a word holds those of columns j, j + 4, j + 8 and j + 12 from its lowest bits up.
+// 6 bits a weight. 2 units are 3 vec4 (component = row): the low bits of each as in nibbles.wgsl, then the upper two as in twos.wgsl.
 
 fn unit_quants(unit: u32) -> Unit {
   let first = 3u * (unit / 2u);

@@ -29,12 +29,34 @@ pub enum Format {
     Q5_1,
     /// GGUF Q8_0.
     Q8_0,
+    /// GGUF Q8_1.
+    Q8_1,
+    /// GGUF Q2_K.
+    Q2_K,
+    /// GGUF Q3_K.
+    Q3_K,
     /// GGUF Q4_K.
     Q4_K,
     /// GGUF Q5_K.
     Q5_K,
     /// GGUF Q6_K.
     Q6_K,
+    /// GGUF IQ4_NL.
+    IQ4_NL,
+    /// GGUF IQ4_XS.
+    IQ4_XS,
+    /// GGUF TQ1_0.
+    TQ1_0,
+    /// GGUF TQ2_0.
+    TQ2_0,
+    /// GGUF MXFP4.
+    MXFP4,
+    /// GGUF NVFP4.
+    NVFP4,
+    /// GGUF Q1_0.
+    Q1_0,
+    /// GGUF Q2_0.
+    Q2_0,
 }
 
 /// Bytes of a matrix's two planes.
@@ -66,16 +88,24 @@ struct Layout {
     gguf: Option<&'static str>,
 }
 
+const ONES: &str = include_str!("../../shaders/quant/ones.wgsl");
+const TWOS: &str = include_str!("../../shaders/quant/twos.wgsl");
+const TWOS_1: &str = include_str!("../../shaders/quant/twos_1.wgsl");
 const NIBBLES: &str = include_str!("../../shaders/quant/nibbles.wgsl");
 const NIBBLES_1: &str = include_str!("../../shaders/quant/nibbles_1.wgsl");
 const NIBBLES_2: &str = include_str!("../../shaders/quant/nibbles_2.wgsl");
 const BYTES: &str = include_str!("../../shaders/quant/bytes.wgsl");
 const UNSIGNED: &str = include_str!("../../shaders/value/unsigned.wgsl");
 const SIGNED: &str = include_str!("../../shaders/value/signed.wgsl");
+const IQ4: &str = include_str!("../../shaders/value/iq4.wgsl");
+const E2M1: &str = include_str!("../../shaders/value/e2m1.wgsl");
 const HALF: &str = include_str!("../../shaders/scale/half.wgsl");
 const PAIR: &str = include_str!("../../shaders/scale/pair.wgsl");
 const HALF_BYTES: &str = include_str!("../../shaders/scale/half_bytes.wgsl");
+const PAIR_NIBBLES: &str = include_str!("../../shaders/scale/pair_nibbles.wgsl");
 const PAIR_BYTES: &str = include_str!("../../shaders/scale/pair_bytes.wgsl");
+const E8M0: &str = include_str!("../../shaders/scale/e8m0.wgsl");
+const E4M3: &str = include_str!("../../shaders/scale/e4m3.wgsl");
 
 /// Numbers of `bits` bits without scales.
 const fn plain(name: &'static str, bits: u32, unit: &'static str) -> Layout {
@@ -114,7 +144,7 @@ const HALVES: Layout = Layout {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 11] = [
+    pub const ALL: [Format; 22] = [
         Format::F32,
         Format::F16,
         Format::BF16,
@@ -123,14 +153,26 @@ impl Format {
         Format::Q5_0,
         Format::Q5_1,
         Format::Q8_0,
+        Format::Q8_1,
+        Format::Q2_K,
+        Format::Q3_K,
         Format::Q4_K,
         Format::Q5_K,
         Format::Q6_K,
+        Format::IQ4_NL,
+        Format::IQ4_XS,
+        Format::TQ1_0,
+        Format::TQ2_0,
+        Format::MXFP4,
+        Format::NVFP4,
+        Format::Q1_0,
+        Format::Q2_0,
     ];
 
     #[rustfmt::skip]
     const fn layout(self) -> Layout {
         let pairs = Layout { shared_words: [4, 0], read: [NIBBLES, UNSIGNED, PAIR], ..HALVES };
+        let ternary = Layout { bits: [2, 0], scale_columns: 256, offset: -1.0, read: [TWOS, UNSIGNED, HALF], ..HALVES };
         match self {
             Format::F32 => plain("F32", 32, include_str!("../../shaders/quant/f32.wgsl")),
             Format::F16 => plain("F16", 16, include_str!("../../shaders/quant/f16.wgsl")),
@@ -146,6 +188,17 @@ impl Format {
             Format::Q8_0 => Layout {
                 name: "Q8_0", block: [32, 34], bits: [8, 0], read: [BYTES, SIGNED, HALF], gguf: gguf!("q8_0"), ..HALVES
             },
+            Format::Q8_1 => Layout {
+                name: "Q8_1", block: [32, 36], bits: [8, 0], read: [BYTES, SIGNED, HALF], gguf: gguf!("q8_1"), ..HALVES
+            },
+            Format::Q2_K => Layout {
+                name: "Q2_K", block: [256, 84], bits: [2, 0], scale_columns: 16, shared_words: [4, 16],
+                read: [TWOS, UNSIGNED, PAIR_NIBBLES], gguf: gguf!("q2_k"), ..HALVES
+            },
+            Format::Q3_K => Layout {
+                name: "Q3_K", block: [256, 110], bits: [2, 1], scale_columns: 16, shared_words: [2, 16], offset: -4.0,
+                read: [TWOS_1, UNSIGNED, HALF_BYTES], gguf: gguf!("q3_k"), ..HALVES
+            },
             Format::Q4_K => Layout {
                 name: "Q4_K", block: [256, 144], shared_words: [4, 16], read: [NIBBLES, UNSIGNED, PAIR_BYTES], gguf: gguf!("q4_k"), ..HALVES
             },
@@ -157,6 +210,25 @@ impl Format {
                 name: "Q6_K", block: [256, 210], bits: [4, 2], scale_columns: 16, shared_words: [2, 16], offset: -32.0,
                 read: [NIBBLES_2, UNSIGNED, HALF_BYTES], gguf: gguf!("q6_k"), ..HALVES
             },
+            Format::IQ4_NL => Layout { name: "IQ4_NL", block: [32, 18], read: [NIBBLES, IQ4, HALF], gguf: gguf!("iq4_nl"), ..HALVES },
+            Format::IQ4_XS => Layout {
+                name: "IQ4_XS", block: [256, 136], shared_words: [2, 8], read: [NIBBLES, IQ4, HALF_BYTES], gguf: gguf!("iq4_xs"), ..HALVES
+            },
+            Format::TQ1_0 => Layout { name: "TQ1_0", block: [256, 54], gguf: gguf!("tq1_0"), ..ternary },
+            Format::TQ2_0 => Layout { name: "TQ2_0", block: [256, 66], gguf: gguf!("tq2_0"), ..ternary },
+            Format::MXFP4 => Layout {
+                name: "MXFP4", block: [32, 17], shared_words: [0, 1], offset: -7.0, read: [NIBBLES, E2M1, E8M0], gguf: gguf!("mxfp4"), ..HALVES
+            },
+            Format::NVFP4 => Layout {
+                name: "NVFP4", block: [64, 36], scale_columns: 16, shared_words: [0, 4], offset: -7.0,
+                read: [NIBBLES, E2M1, E4M3], gguf: gguf!("nvfp4"), ..HALVES
+            },
+            // Set bits are 1, unset ones -1.
+            Format::Q1_0 => Layout {
+                name: "Q1_0", block: [128, 18], bits: [1, 0], scale_columns: 128, factor: 2.0, offset: -0.5,
+                read: [ONES, UNSIGNED, HALF], gguf: gguf!("q1_0"), ..HALVES
+            },
+            Format::Q2_0 => Layout { name: "Q2_0", block: [64, 18], scale_columns: 64, gguf: gguf!("q2_0"), ..ternary },
         }
     }
 

@@ -38,13 +38,21 @@ impl Random {
                 let block_bytes = format.gguf_block_bytes() as usize;
                 let blocks = numbers / format.block_columns() as usize;
                 let mut bytes: Vec<u8> = (0..blocks * block_bytes).map(|_| self.bits() as u8).collect();
-                let size = match format.block_columns() {
-                    256 => 0.003,
-                    _ => 0.1,
+                // About the largest number that a scale is multiplied with.
+                let quants = match format {
+                    Format::TQ1_0 | Format::TQ2_0 | Format::Q1_0 | Format::Q2_0 => 1.0,
+                    Format::Q4_K | Format::Q5_K | Format::Q6_K | Format::IQ4_XS => 2000.0,
+                    Format::Q8_0 | Format::Q8_1 | Format::IQ4_NL | Format::Q2_K | Format::Q3_K => 127.0,
+                    _ => 31.0,
                 };
                 for block in bytes.chunks_exact_mut(block_bytes) {
                     for &at in halves(format) {
-                        block[at..at + 2].copy_from_slice(&half::f16::from_f32(self.signed() * size).to_le_bytes());
+                        block[at..at + 2].copy_from_slice(&half::f16::from_f32(self.signed() * 3.0 / quants).to_le_bytes());
+                    }
+                    match format {
+                        Format::MXFP4 => block[0] = 122 + block[0] % 6,
+                        Format::NVFP4 => block[..4].iter_mut().for_each(|scale| *scale %= 0x40),
+                        _ => {}
                     }
                 }
                 bytes
@@ -106,7 +114,13 @@ pub fn dequantize(format: Format, bytes: &[u8]) -> Vec<f32> {
 pub fn halves(format: Format) -> &'static [usize] {
     match format {
         Format::F32 | Format::F16 | Format::BF16 => &[],
-        Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => &[0],
+        Format::Q4_0 | Format::Q5_0 | Format::Q8_0 | Format::Q8_1 => &[0],
+        Format::IQ4_NL | Format::IQ4_XS | Format::Q1_0 | Format::Q2_0 => &[0],
+        Format::MXFP4 | Format::NVFP4 => &[],
+        Format::Q2_K => &[80, 82],
+        Format::Q3_K => &[108],
+        Format::TQ1_0 => &[52],
+        Format::TQ2_0 => &[64],
         Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
         Format::Q6_K => &[208],
     }

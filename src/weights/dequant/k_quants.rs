@@ -40,3 +40,26 @@ pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
         *out = d * scale * (f32::from(low | high << 4) - 32.0);
     }
 }
+
+pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
+    let [d, dmin] = [half_at(block, 80), half_at(block, 82)];
+    for (i, out) in out.iter_mut().enumerate() {
+        let both = block[i / 16];
+        *out = d * f32::from(both & 15) * f32::from(pair(&block[16..], i)) - dmin * f32::from(both >> 4);
+    }
+}
+
+pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
+    let d = half_at(block, 108);
+    for (i, out) in out.iter_mut().enumerate() {
+        let of = i / 16;
+        let scale = block[96 + of % 8] >> (of / 8 * 4) & 15 | (block[104 + of % 4] >> (of / 4 * 2) & 3) << 4;
+        let third = block[i % 32] >> (i / 32) & 1;
+        *out = d * (f32::from(scale) - 32.0) * (f32::from(pair(&block[32..], i) | third << 2) - 4.0);
+    }
+}
+
+/// Pair of bits `i`: 32 bytes for each 128 numbers, the first 32 of these in the lowest bits.
+pub(super) fn pair(bytes: &[u8], i: usize) -> u8 {
+    bytes[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3
+}

@@ -9,11 +9,22 @@
 //! | `F32`, `F16`, `BF16` | – | the value itself, widened exactly |
 //! | `Q4_0`, `Q5_0` | 32 | `d * (q - 8)`, `d * (q - 16)` |
 //! | `Q4_1`, `Q5_1` | 32 | `d * q + m` |
-//! | `Q8_0` | 32 | `d * q`, signed |
+//! | `Q8_0`, `Q8_1` | 32 | `d * q`, signed |
+//! | `Q2_K` | 16 × 16 | `d * s * q - dmin * m`, s and m of 4 bits |
+//! | `Q3_K` | 16 × 16 | `d * (s - 32) * (q - 4)`, s of 6 bits |
 //! | `Q4_K`, `Q5_K` | 8 × 32 | `d * s * q - dmin * m`, s and m of 6 bits |
 //! | `Q6_K` | 16 × 16 | `d * s * (q - 32)`, s of 8 bits, signed |
+//! | `IQ4_NL` | 32 | `d * step[q]`, a table of 16 |
+//! | `IQ4_XS` | 8 × 32 | `d * (s - 32) * step[q]`, s of 6 bits |
+//! | `TQ1_0`, `TQ2_0`, `Q2_0` | 256, 256, 64 | `d * (q - 1)` |
+//! | `Q1_0` | 128 | `d` or `-d` |
+//! | `MXFP4` | 32 | E2M1 times a power of two |
+//! | `NVFP4` | 4 × 16 | E2M1 times E4M3 |
 
+mod iq4;
 mod k_quants;
+mod small_floats;
+mod ternary;
 
 use super::types::TensorType;
 use half::{bf16, f16};
@@ -68,9 +79,23 @@ pub fn dequantize(kind: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(),
             let d = half_at(block, 0);
             each_of(out, |i| d * f32::from(block[2 + i].cast_signed()));
         }),
+        TensorType::Q8_1 => blocks(bytes, out, |block: &[u8; 36], out: &mut [f32; 32]| {
+            let d = half_at(block, 0);
+            each_of(out, |i| d * f32::from(block[4 + i].cast_signed()));
+        }),
+        TensorType::Q2_K => blocks(bytes, out, k_quants::q2_k),
+        TensorType::Q3_K => blocks(bytes, out, k_quants::q3_k),
         TensorType::Q4_K => blocks(bytes, out, k_quants::q4_k),
         TensorType::Q5_K => blocks(bytes, out, k_quants::q5_k),
         TensorType::Q6_K => blocks(bytes, out, k_quants::q6_k),
+        TensorType::IQ4_NL => blocks(bytes, out, iq4::iq4_nl),
+        TensorType::IQ4_XS => blocks(bytes, out, iq4::iq4_xs),
+        TensorType::TQ1_0 => blocks(bytes, out, ternary::tq1_0),
+        TensorType::TQ2_0 => blocks(bytes, out, ternary::tq2_0),
+        TensorType::Q1_0 => blocks(bytes, out, ternary::q1_0),
+        TensorType::Q2_0 => blocks(bytes, out, ternary::q2_0),
+        TensorType::MXFP4 => blocks(bytes, out, small_floats::mxfp4),
+        TensorType::NVFP4 => blocks(bytes, out, small_floats::nvfp4),
         other => return Err(DequantError::Unsupported(other)),
     }
     Ok(())
