@@ -94,7 +94,7 @@ impl Matvec {
 
     /// Units of 8 columns that an invocation takes in one turn: few enough that their weights and inputs do not need too many registers.
     fn run(&self) -> u32 {
-        (self.format.block_columns() / 8).min(2)
+        (self.format.scale_columns() / 8).min(2)
     }
 
     /// Invocations that share two quads: enough to split the columns evenly, few enough that little of them idles.

@@ -1,14 +1,30 @@
 //! Plain CPU dequantization to f32: what the GPU's repacked layouts are held to, and good enough for small tensors.
 //!
-//! The formulas are ggml's (ggml-quants.c, `dequantize_row_*`). A block holds 32 numbers; `d` and `m` are f16
-//! widened to f32, nibble `i` is the low half of byte `i` for `i < 16` and the high half of byte `i - 16` after that.
+//! The formulas are ggml's (ggml-quants.c, `dequantize_row_*`), and so are the values, bit for bit. All products are exact in f32: an f16 has
+//! 11 significant bits, and the integers that it is multiplied with never more than 13 together. So only a minimum's addition rounds, and
+//! the order of the products does not matter.
 //!
-//! | type | block | number |
+//! | type | numbers a block | number |
 //! |---|---|---|
 //! | `F32`, `F16`, `BF16` | – | the value itself, widened exactly |
-//! | `Q4_0` | f16 d, 16 bytes | `(nibble - 8) * d` |
-//! | `Q4_1` | f16 d, f16 m, 16 bytes | `nibble * d + m`, the product rounded before the sum |
-//! | `Q8_0` | f16 d, 32 signed bytes | `byte * d` |
+//! | `Q4_0`, `Q5_0` | 32 | `d * (q - 8)`, `d * (q - 16)` |
+//! | `Q4_1`, `Q5_1` | 32 | `d * q + m` |
+//! | `Q8_0`, `Q8_1` | 32 | `d * q`, signed |
+//! | `Q2_K` | 16 × 16 | `d * s * q - dmin * m`, s and m of 4 bits |
+//! | `Q3_K` | 16 × 16 | `d * (s - 32) * (q - 4)`, s of 6 bits |
+//! | `Q4_K`, `Q5_K` | 8 × 32 | `d * s * q - dmin * m`, s and m of 6 bits |
+//! | `Q6_K` | 16 × 16 | `d * s * (q - 32)`, s of 8 bits, signed |
+//! | `IQ4_NL` | 32 | `d * step[q]`, a table of 16 |
+//! | `IQ4_XS` | 8 × 32 | `d * (s - 32) * step[q]`, s of 6 bits |
+//! | `TQ1_0`, `TQ2_0`, `Q2_0` | 256, 256, 64 | `d * (q - 1)` |
+//! | `Q1_0` | 128 | `d` or `-d` |
+//! | `MXFP4` | 32 | E2M1 times a power of two |
+//! | `NVFP4` | 4 × 16 | E2M1 times E4M3 |
+
+mod iq4;
+mod k_quants;
+mod small_floats;
+mod ternary;
 
 use super::types::TensorType;
 use half::{bf16, f16};
@@ -43,26 +59,43 @@ pub fn dequantize(kind: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(),
         TensorType::F32 => each(bytes, out, f32::from_le_bytes),
         TensorType::F16 => each(bytes, out, |two| f16::from_le_bytes(two).to_f32()),
         TensorType::BF16 => each(bytes, out, |two| bf16::from_le_bytes(two).to_f32()),
-        TensorType::Q4_0 => blocks(bytes, out, |block: &[u8; 18], out| {
-            let (d, nibbles) = (half_at(block, 0), &block[2..]);
-            for (i, &byte) in nibbles.iter().enumerate() {
-                out[i] = (f32::from(byte & 0x0F) - 8.0) * d;
-                out[i + 16] = (f32::from(byte >> 4) - 8.0) * d;
-            }
+        TensorType::Q4_0 => blocks(bytes, out, |block: &[u8; 18], out: &mut [f32; 32]| {
+            let d = half_at(block, 0);
+            each_of(out, |i| d * (nibble(&block[2..], i) - 8.0));
         }),
-        TensorType::Q4_1 => blocks(bytes, out, |block: &[u8; 20], out| {
-            let (d, m, nibbles) = (half_at(block, 0), half_at(block, 2), &block[4..]);
-            for (i, &byte) in nibbles.iter().enumerate() {
-                out[i] = f32::from(byte & 0x0F) * d + m;
-                out[i + 16] = f32::from(byte >> 4) * d + m;
-            }
+        TensorType::Q4_1 => blocks(bytes, out, |block: &[u8; 20], out: &mut [f32; 32]| {
+            let [d, m] = [half_at(block, 0), half_at(block, 2)];
+            each_of(out, |i| d * nibble(&block[4..], i) + m);
         }),
-        TensorType::Q8_0 => blocks(bytes, out, |block: &[u8; 34], out| {
-            let (d, signed) = (half_at(block, 0), &block[2..]);
-            for (number, &byte) in out.iter_mut().zip(signed) {
-                *number = f32::from(byte.cast_signed()) * d;
-            }
+        TensorType::Q5_0 => blocks(bytes, out, |block: &[u8; 22], out: &mut [f32; 32]| {
+            let d = half_at(block, 0);
+            each_of(out, |i| d * (nibble(&block[6..], i) + 16.0 * bit(&block[2..], i) - 16.0));
         }),
+        TensorType::Q5_1 => blocks(bytes, out, |block: &[u8; 24], out: &mut [f32; 32]| {
+            let [d, m] = [half_at(block, 0), half_at(block, 2)];
+            each_of(out, |i| d * (nibble(&block[8..], i) + 16.0 * bit(&block[4..], i)) + m);
+        }),
+        TensorType::Q8_0 => blocks(bytes, out, |block: &[u8; 34], out: &mut [f32; 32]| {
+            let d = half_at(block, 0);
+            each_of(out, |i| d * f32::from(block[2 + i].cast_signed()));
+        }),
+        TensorType::Q8_1 => blocks(bytes, out, |block: &[u8; 36], out: &mut [f32; 32]| {
+            let d = half_at(block, 0);
+            each_of(out, |i| d * f32::from(block[4 + i].cast_signed()));
+        }),
+        TensorType::Q2_K => blocks(bytes, out, k_quants::q2_k),
+        TensorType::Q3_K => blocks(bytes, out, k_quants::q3_k),
+        TensorType::Q4_K => blocks(bytes, out, k_quants::q4_k),
+        TensorType::Q5_K => blocks(bytes, out, k_quants::q5_k),
+        TensorType::Q6_K => blocks(bytes, out, k_quants::q6_k),
+        TensorType::IQ4_NL => blocks(bytes, out, iq4::iq4_nl),
+        TensorType::IQ4_XS => blocks(bytes, out, iq4::iq4_xs),
+        TensorType::TQ1_0 => blocks(bytes, out, ternary::tq1_0),
+        TensorType::TQ2_0 => blocks(bytes, out, ternary::tq2_0),
+        TensorType::Q1_0 => blocks(bytes, out, ternary::q1_0),
+        TensorType::Q2_0 => blocks(bytes, out, ternary::q2_0),
+        TensorType::MXFP4 => blocks(bytes, out, small_floats::mxfp4),
+        TensorType::NVFP4 => blocks(bytes, out, small_floats::nvfp4),
         other => return Err(DequantError::Unsupported(other)),
     }
     Ok(())
@@ -88,11 +121,23 @@ fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) 
     }
 }
 
-fn blocks<const BYTES: usize>(bytes: &[u8], out: &mut [f32], block: impl Fn(&[u8; BYTES], &mut [f32; 32])) {
-    let out = out.as_chunks_mut::<32>().0;
-    for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<BYTES>().0) {
+fn blocks<const BYTES: usize, const N: usize>(bytes: &[u8], out: &mut [f32], block: impl Fn(&[u8; BYTES], &mut [f32; N])) {
+    for (out, bytes) in out.as_chunks_mut::<N>().0.iter_mut().zip(bytes.as_chunks::<BYTES>().0) {
         block(bytes, out);
     }
+}
+
+fn each_of(out: &mut [f32], number: impl Fn(usize) -> f32) {
+    out.iter_mut().enumerate().for_each(|(i, out)| *out = number(i));
+}
+
+/// Of 32 nibbles in 16 bytes, the first 16 are the low halves.
+fn nibble(bytes: &[u8], i: usize) -> f32 {
+    f32::from(bytes[i % 16] >> (i / 16 * 4) & 15)
+}
+
+fn bit(bytes: &[u8], i: usize) -> f32 {
+    f32::from(bytes[i / 8] >> (i % 8) & 1)
 }
 
 fn half_at(block: &[u8], at: usize) -> f32 {
@@ -158,6 +203,6 @@ mod tests {
         assert!(matches!(dequantized(TensorType::Q4_0, &[0; 18], 64), Err(DequantError::Length { .. })));
         assert!(matches!(dequantized(TensorType::Q4_0, &[0; 18], 31), Err(DequantError::Length { .. })));
         assert!(matches!(dequantized(TensorType::F32, &[], usize::MAX), Err(DequantError::Length { .. })));
-        assert_eq!(dequantized(TensorType::Q4_K, &[0; 144], 256), Err(DequantError::Unsupported(TensorType::Q4_K)));
+        assert_eq!(dequantized(TensorType::Q8_K, &[0; 292], 256), Err(DequantError::Unsupported(TensorType::Q8_K)));
     }
 }
