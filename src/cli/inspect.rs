@@ -105,7 +105,7 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
 }
 
 fn report(file: &ModelFile) -> Report {
-    let Gguf { version, metadata, tensors, alignment, data_offset } = &file.gguf;
+    let Gguf { version, metadata, tensors, alignment, data_offset } = file.gguf();
     let mut unsupported = Vec::new();
     let mut keep = |error: String| {
         if !unsupported.contains(&error) {

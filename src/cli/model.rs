@@ -7,9 +7,10 @@ use super::progress::Bar;
 use kinglet::engine::{AbortSignal, Engine, LoadOptions, Phase};
 use kinglet::gpu::{Gpu, GpuOptions};
 use kinglet::text::{AddBos, Encode, Tokenizer};
+use kinglet::weights::files::{Address, Files, Folder, Opened, Site, open_gguf};
 use kinglet::weights::gguf::Gguf;
 use kinglet::weights::known::{self, FetchPhase, FetchProgress, KnownModel, cache};
-use kinglet::weights::source::{Chunk, FileSource, HeaderError, HttpSource, Prefixed, Source, SourceError, read_header};
+use kinglet::weights::source::{Chunk, FileSource, HttpSource, Source, SourceError};
 use pollster::block_on;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -43,12 +44,26 @@ impl Source for AnySource {
     }
 }
 
-/// A model file whose header has been read.
+/// A folder here or behind a URL.
+enum AnyFiles {
+    Folder(Folder),
+    Site(Site),
+}
+
+impl Files for AnyFiles {
+    type Source = AnySource;
+
+    async fn open(&mut self, name: &str) -> Result<Option<AnySource>, SourceError> {
+        Ok(match self {
+            Self::Folder(folder) => folder.open(name).await?.map(AnySource::File),
+            Self::Site(site) => site.open(name).await?.map(|source| AnySource::Http(Box::new(source))),
+        })
+    }
+}
+
+/// A model whose header has been read.
 pub struct ModelFile {
-    source: AnySource,
-    prefix: Vec<u8>,
-    /// The header.
-    pub gguf: Gguf,
+    model: Opened<AnySource>,
     opened: Instant,
 }
 
@@ -78,27 +93,29 @@ impl ModelFile {
     /// Finds the model (fetching a known one if need be) and reads its header.
     pub fn open(model: &str) -> Result<Self, Failure> {
         let opened = Instant::now();
-        let mut source = source(model)?;
-        let (gguf, prefix) = block_on(read_header(&mut source)).map_err(|error| match error {
-            HeaderError::Source(error) => Failure::from(error),
-            HeaderError::Gguf(error) => Failure::model(format!("{}: {error}", source.name())),
-        })?;
-        Ok(Self { source, prefix, gguf, opened })
+        let (mut files, name) = place(model)?;
+        let model = block_on(open_gguf(&mut files, &name))?;
+        Ok(Self { model, opened })
+    }
+
+    /// The header.
+    pub fn gguf(&self) -> &Gguf {
+        &self.model.gguf
     }
 
     /// The file's name.
     pub fn name(&self) -> &str {
-        self.source.name()
+        self.model.source.name()
     }
 
     /// Its length, where known.
     pub fn bytes(&self) -> Option<u64> {
-        self.source.len()
+        self.model.source.len()
     }
 
     /// The ids of a raw text: special tokens in it are text, BOS as the file says.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Failure> {
-        let tokenizer = Tokenizer::from_gguf(&self.gguf.metadata)?;
+        let tokenizer = Tokenizer::from_gguf(&self.gguf().metadata)?;
         Ok(tokenizer.encode(text, Encode { parse_special: false, add_bos: AddBos::FromModel })?)
     }
 
@@ -112,9 +129,10 @@ impl ModelFile {
         let model = self.name().to_owned();
         let gpu = block_on(Gpu::open(gpu))?;
         let bar = Bar::bytes();
-        let engine = block_on(Engine::load(
+        let engine = block_on(Engine::load_opened(
             gpu,
-            &mut Prefixed::new(&mut self.source, self.prefix),
+            self.model.gguf,
+            &mut self.model.source,
             options,
             &mut |progress| {
                 let what = match progress.phase {
@@ -131,9 +149,12 @@ impl ModelFile {
     }
 }
 
-fn source(model: &str) -> Result<AnySource, Failure> {
+/// Where a model is: its folder, and the name of a file in it.
+fn place(model: &str) -> Result<(AnyFiles, String), Failure> {
     if model.starts_with("http://") || model.starts_with("https://") {
-        return Ok(AnySource::Http(Box::new(HttpSource::open(model)?)));
+        let (address, name) = Address::of(model);
+        let name = name.ok_or_else(|| Failure::model(format!("{model} is the address of a folder, not of a file")))?;
+        return Ok((AnyFiles::Site(Site::new(address)), name));
     }
     let path = match known::find(model) {
         _ if Path::new(model).exists() => PathBuf::from(model),
@@ -150,7 +171,9 @@ fn source(model: &str) -> Result<AnySource, Failure> {
             )));
         }
     };
-    Ok(AnySource::File(FileSource::open(path).map_err(|error| Failure::model(error.to_string()))?))
+    let name = path.file_name().filter(|_| path.is_file()).and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| Failure::model(format!("cannot open {}: it is a folder, not a file", path.display())))?;
+    Ok((AnyFiles::Folder(Folder::new(path.parent().unwrap_or(Path::new("")))), name.to_owned()))
 }
 
 /// The path of a known model in the cache, fetched and checked if it is not there.

@@ -1,6 +1,8 @@
 //! Weights: reading model files, where their bytes come from, and what their quantization types mean.
 
+pub mod convert;
 pub mod dequant;
+pub mod files;
 pub mod gguf;
 pub mod known;
 pub mod source;
