@@ -1,13 +1,13 @@
 //! From the MODEL argument to a loaded engine.
 
-use super::args::DeviceArgs;
+use super::args::{DeviceArgs, ModelArgs};
 use super::exit::{Failure, fetch_failure};
 use super::output::note;
 use super::progress::Bar;
 use kinglet::engine::{AbortSignal, Engine, LoadOptions, Phase};
 use kinglet::gpu::{Gpu, GpuOptions};
 use kinglet::text::{AddBos, Encode, Tokenizer};
-use kinglet::weights::files::{Address, Files, Folder, Opened, Site, open_gguf};
+use kinglet::weights::files::{Address, Files, Folder, Layout, Opened, Site, open_model};
 use kinglet::weights::gguf::Gguf;
 use kinglet::weights::known::{self, FetchPhase, FetchProgress, KnownModel, cache};
 use kinglet::weights::source::{Chunk, FileSource, HttpSource, Source, SourceError};
@@ -91,11 +91,16 @@ impl Loaded {
 
 impl ModelFile {
     /// Finds the model (fetching a known one if need be) and reads its header.
-    pub fn open(model: &str) -> Result<Self, Failure> {
+    pub fn open(args: &ModelArgs) -> Result<Self, Failure> {
         let opened = Instant::now();
-        let (mut files, name) = place(model)?;
-        let model = block_on(open_gguf(&mut files, &name))?;
+        let Place { mut files, file, name } = place(&args.model)?;
+        let model = block_on(open_model(&mut files, file.as_deref(), &name, args.quantize()))?;
         Ok(Self { model, opened })
+    }
+
+    /// What the files are.
+    pub fn layout(&self) -> Layout {
+        self.model.layout
     }
 
     /// The header.
@@ -149,12 +154,21 @@ impl ModelFile {
     }
 }
 
-/// Where a model is: its folder, and the name of a file in it.
-fn place(model: &str) -> Result<(AnyFiles, String), Failure> {
+/// Where a model is.
+struct Place {
+    /// Its folder.
+    files: AnyFiles,
+    /// The file that was named, unless it is the folder.
+    file: Option<String>,
+    /// What the model is called after its folder.
+    name: String,
+}
+
+fn place(model: &str) -> Result<Place, Failure> {
     if model.starts_with("http://") || model.starts_with("https://") {
-        let (address, name) = Address::of(model);
-        let name = name.ok_or_else(|| Failure::model(format!("{model} is the address of a folder, not of a file")))?;
-        return Ok((AnyFiles::Site(Site::new(address)), name));
+        let (address, file) = Address::of(model);
+        let name = address.name().to_owned();
+        return Ok(Place { files: AnyFiles::Site(Site::new(address)), file, name });
     }
     let path = match known::find(model) {
         _ if Path::new(model).exists() => PathBuf::from(model),
@@ -171,9 +185,16 @@ fn place(model: &str) -> Result<(AnyFiles, String), Failure> {
             )));
         }
     };
-    let name = path.file_name().filter(|_| path.is_file()).and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| Failure::model(format!("cannot open {}: it is a folder, not a file", path.display())))?;
-    Ok((AnyFiles::Folder(Folder::new(path.parent().unwrap_or(Path::new("")))), name.to_owned()))
+    let unreadable = || Failure::model(format!("the name of {} is not UTF-8; rename it", path.display()));
+    let (folder, file) = if path.is_dir() {
+        (path.as_path(), None)
+    } else {
+        let file = path.file_name().and_then(|name| name.to_str()).ok_or_else(unreadable)?;
+        (path.parent().unwrap_or(Path::new("")), Some(file.to_owned()))
+    };
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let name = whole.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+    Ok(Place { files: AnyFiles::Folder(Folder::new(folder)), file, name })
 }
 
 /// The path of a known model in the cache, fetched and checked if it is not there.

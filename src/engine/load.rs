@@ -107,7 +107,7 @@ impl Engine {
         if tokenizer.vocab_size() > config.vocab as usize {
             return Err(Error::Vocabulary { tokens: tokenizer.vocab_size(), rows: config.vocab });
         }
-        let template = ChatTemplate::from_gguf(&gguf.metadata)?;
+        let template = ChatTemplate::for_model(&gguf.metadata, &tokenizer)?;
         let (parameters, quantization) = (gguf.parameters(), gguf.quantization());
         drop(gguf.metadata);
 

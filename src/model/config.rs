@@ -149,7 +149,10 @@ impl ModelConfig {
         let architecture = metadata
             .string("general.architecture")?
             .ok_or_else(|| ConfigError::MissingKey { key: "general.architecture".into() })?;
-        let layout = super::family::rope_layout(architecture)?;
+        let mut layout = super::family::rope_layout(architecture)?;
+        if metadata.bool("kinglet.rope.half_split")? == Some(true) {
+            layout = RopeLayout::HalfSplit;
+        }
         let keys = Keys { metadata, architecture };
 
         let embedding = keys.needed_size("embedding_length", 1 << 17)?;

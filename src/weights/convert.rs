@@ -119,3 +119,78 @@ fn q4_0(block: &[f32; 32], out: &mut Vec<u8>) {
     let (low, high) = nibbles.split_at(16);
     out.extend(low.iter().zip(high).map(|(low, high)| low | high << 4));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::source::{Content, Extent, MemorySource, Piece, Source, View};
+    use half::bf16;
+    use serde_json::Value;
+
+    fn bytes(hex: &Value) -> Vec<u8> {
+        let digit = |digit: u8| (digit as char).to_digit(16).unwrap() as u8;
+        hex.as_str().unwrap().as_bytes().as_chunks().0.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
+    }
+
+    /// Made by `tests/oracle/quantize_cases.py`.
+    fn cases() -> Vec<Value> {
+        serde_json::from_str(include_str!("../../tests/data/quantize.json")).unwrap()
+    }
+
+    #[test]
+    fn blocks_are_what_ggml_makes_of_them() {
+        for case in cases() {
+            for to in [TensorType::Q8_0, TensorType::Q4_0] {
+                let mut out = Vec::new();
+                Conversion { from: TensorType::F32, to, add: 0.0 }.apply(&bytes(&case["f32"]), &mut out);
+                assert_eq!(out, bytes(&case[to.name()]), "{to} of {}", case["name"]);
+            }
+        }
+    }
+
+    #[test]
+    fn any_part_of_a_view_is_converted_alike() {
+        let numbers: Vec<f32> = (0..96_u32 * 700).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e6 - 8.0).collect();
+        let stored: Vec<u8> = numbers.iter().flat_map(|number| bf16::from_f32(*number).to_le_bytes()).collect();
+        for (to, block) in [(TensorType::Q8_0, 34), (TensorType::Q4_0, 18), (TensorType::F32, 4)] {
+            let conversion = Conversion { from: TensorType::BF16, to, add: 0.0 };
+            let mut whole = Vec::new();
+            conversion.apply(&stored, &mut whole);
+            // The numbers lie in two parts, cut in the middle of a block, with other bytes around them.
+            let (first, second) = stored.split_at(1002);
+            let parts = vec![MemorySource::new("a", [&[9; 5], first].concat()), MemorySource::new("b", [&[9; 3], second].concat())];
+            let piece = |part, offset, bytes: &[u8]| Piece { part, offset, bytes: bytes.len() as u64 };
+            let pieces = vec![piece(0, 5, first), piece(1, 3, second)];
+            let extent = Extent { offset: 64, bytes: whole.len() as u64, content: Content::Converted(pieces, conversion) };
+            let mut view = View::new("v", None, parts, vec![extent]);
+            for (start, len) in [(0, whole.len()), (0, block), (block, 3 * block), (block + 1, 2), (7, 40 * block + 3), (500, 0)] {
+                let read = pollster::block_on(view.read(64 + start as u64, len)).unwrap().to_vec();
+                assert!(read == whole[start..start + len], "{to}: {len} bytes at {start}");
+            }
+            assert!(pollster::block_on(view.read(64, whole.len() + 1)).is_err());
+            assert!(pollster::block_on(view.read(0, 1)).is_err());
+        }
+    }
+
+    #[test]
+    fn only_matrices_are_quantized() {
+        let tensor =
+            |name: &str, kind, dims: &[u64]| TensorInfo { name: name.into(), dims: dims.to_vec(), kind, offset: 0, bytes: 0 };
+        let (f32, bf16, q8, q4) = (TensorType::F32, TensorType::BF16, TensorType::Q8_0, TensorType::Q4_0);
+        for (name, kind, dims, tied, wanted) in [
+            ("blk.0.attn_q.weight", bf16, &[64, 32][..], false, q4),
+            ("blk.0.ffn_up_exps.weight", f32, &[64, 32, 4], false, q4),
+            ("blk.0.attn_norm.weight", f32, &[64], false, f32),
+            ("blk.0.attn_q.bias", bf16, &[64, 2], false, bf16),
+            ("blk.0.ffn_gate_inp.weight", f32, &[64, 8], false, f32),
+            ("blk.0.attn_q.weight", bf16, &[48, 32], false, bf16),
+            ("blk.0.attn_q.weight", TensorType::Q4_1, &[64, 32], false, TensorType::Q4_1),
+            ("output.weight", bf16, &[64, 32], false, q8),
+            ("token_embd.weight", bf16, &[64, 32], false, q4),
+            ("token_embd.weight", bf16, &[64, 32], true, q8),
+        ] {
+            assert_eq!(Quantize::Q4_0.of(&tensor(name, kind, dims), tied), wanted, "{name} {dims:?}");
+            assert_eq!(Quantize::None.of(&tensor(name, kind, dims), tied), kind);
+        }
+    }
+}

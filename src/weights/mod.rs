@@ -4,6 +4,7 @@ pub mod convert;
 pub mod dequant;
 pub mod files;
 pub mod gguf;
+pub mod hf;
 pub mod known;
 pub mod source;
 pub mod types;

@@ -7,7 +7,7 @@ mod folder;
 mod site;
 mod split;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use address::Address;
 #[cfg(not(target_arch = "wasm32"))]
@@ -17,8 +17,10 @@ pub use site::Site;
 pub(crate) use split::alone;
 pub use split::{PartName, SplitError};
 
+use super::convert::{Conversion, Quantize};
 use super::gguf::Gguf;
-use super::source::{Extent, HeaderError, Piece, Prefixed, Source, SourceError, View, read_header};
+use super::hf::{self, HfError};
+use super::source::{Content, Extent, HeaderError, Piece, Prefixed, Source, SourceError, View, read_header};
 use split::Split;
 
 /// Where the files of one model are: a folder, an address on the web, what a user picked.
@@ -44,6 +46,8 @@ pub enum OpenError {
     Gguf { file: String, error: super::gguf::GgufError },
     #[error(transparent)]
     Split(#[from] SplitError),
+    #[error(transparent)]
+    HuggingFace(#[from] HfError),
     #[error("there is no file {file}")]
     Absent { file: String },
 }
@@ -64,6 +68,8 @@ pub enum Layout {
     Gguf,
     /// A GGUF file in so many parts.
     Split(usize),
+    /// A folder in Hugging Face's layout, with so many files of weights.
+    HuggingFace(usize),
 }
 
 /// A model whose header has been read.
@@ -75,6 +81,42 @@ pub struct Opened<S> {
     pub source: View<Prefixed<S>>,
     /// What the files are.
     pub layout: Layout,
+}
+
+/// Opens a model: the GGUF file called `file` with what belongs to it, or, without `file` or with one that Hugging Face's libraries
+/// wrote, all the files together as a model called `name`.
+///
+/// # Errors
+/// [`OpenError`] names the file.
+pub async fn open_model<F: Files>(
+    files: &mut F,
+    file: Option<&str>,
+    name: &str,
+    quantize: Quantize,
+) -> Result<Opened<F::Source>, OpenError> {
+    let hugging_face = |file: &str| file.contains(".safetensors") || file.starts_with("pytorch_model") || file == "config.json";
+    match file.filter(|file| !hugging_face(file)) {
+        Some(file) => Ok(quantized(open_gguf(files, file).await?, quantize)),
+        None => hf::open(files, name, quantize).await,
+    }
+}
+
+/// The same model with its plain matrices quantized while they are read. A tensor's address stays, though it is read in fewer bytes.
+fn quantized<S: Source>(mut opened: Opened<S>, quantize: Quantize) -> Opened<S> {
+    if quantize == Quantize::None {
+        return opened;
+    }
+    let tied = opened.gguf.tensor("output.weight").is_none();
+    for tensor in &mut opened.gguf.tensors {
+        let (from, to) = (tensor.kind, quantize.of(tensor, tied));
+        let bytes = to.row_bytes(tensor.columns()).and_then(|row| row.checked_mul(tensor.rows()));
+        if let Some(bytes) = bytes.filter(|_| from != to)
+            && opened.source.convert(tensor.offset, bytes, Conversion { from, to, add: 0.0 })
+        {
+            (tensor.kind, tensor.bytes) = (to, bytes);
+        }
+    }
+    opened
 }
 
 /// Opens the GGUF file called `name`, with its other parts if it is one of several.
@@ -108,5 +150,5 @@ async fn open<F: Files>(files: &mut F, name: &str) -> Result<Part<F::Source>, Op
 
 /// Bytes as they are stored.
 fn extent(offset: u64, bytes: u64, part: usize, at: u64) -> Extent {
-    Extent { offset, bytes, pieces: vec![Piece { part, offset: at, bytes }], conversion: None }
+    Extent { offset, bytes, content: Content::Stored(vec![Piece { part, offset: at, bytes }]) }
 }

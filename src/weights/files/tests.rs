@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 /// Runs a future that never waits.
-pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("memory never makes anyone wait"),
@@ -18,7 +18,7 @@ pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Files in memory.
 #[derive(Default, Clone)]
-pub(super) struct Memory(pub BTreeMap<String, Vec<u8>>);
+pub(crate) struct Memory(pub BTreeMap<String, Vec<u8>>);
 
 impl Files for Memory {
     type Source = MemorySource;
@@ -28,7 +28,7 @@ impl Files for Memory {
     }
 }
 
-pub(super) fn read(source: &mut impl Source, offset: u64, len: usize) -> Vec<u8> {
+pub(crate) fn read(source: &mut impl Source, offset: u64, len: usize) -> Vec<u8> {
     run(source.read(offset, len)).map(Chunk::to_vec).expect("bytes")
 }
 

@@ -16,7 +16,7 @@ pub use header::{HeaderError, Prefixed, read_header};
 #[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 pub use http::HttpSource;
 pub use memory::MemorySource;
-pub use view::{Extent, Piece, View};
+pub use view::{Content, Extent, Piece, View};
 
 /// A run of bytes on its way to the GPU: owned by Rust, or still in JavaScript's memory and not copied into WASM's
 /// unless somebody asks.

@@ -21,10 +21,19 @@ pub struct Extent {
     pub offset: u64,
     /// How many bytes are read there.
     pub bytes: u64,
-    /// Where the stored bytes are, in their order.
-    pub pieces: Vec<Piece>,
-    /// What becomes of them; `None`: nothing.
-    pub conversion: Option<Conversion>,
+    /// Where they come from.
+    pub content: Content,
+}
+
+/// Where bytes come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// These pieces one after the other, as they are stored.
+    Stored(Vec<Piece>),
+    /// What becomes of the numbers in these pieces.
+    Converted(Vec<Piece>, Conversion),
+    /// They are no part's.
+    Bytes(Vec<u8>),
 }
 
 /// Several sources as one: tensors lie at addresses of its own, behind which are pieces of its parts.
@@ -43,6 +52,19 @@ impl<S: Source> View<S> {
     pub fn new(name: impl Into<String>, len: Option<u64>, parts: Vec<S>, mut extents: Vec<Extent>) -> Self {
         extents.sort_by_key(|extent| extent.offset);
         Self { name: name.into(), len, parts, extents }
+    }
+
+    /// From now on the extent at `offset` is read as `bytes` bytes, which its stored ones become; `false` if there is none that is stored.
+    /// The view's length shrinks with it.
+    pub fn convert(&mut self, offset: u64, bytes: u64, conversion: Conversion) -> bool {
+        let Ok(at) = self.extents.binary_search_by_key(&offset, |extent| extent.offset) else { return false };
+        let extent = &mut self.extents[at];
+        let Content::Stored(pieces) = &mut extent.content else { return false };
+        let fewer = extent.bytes.saturating_sub(bytes);
+        extent.content = Content::Converted(std::mem::take(pieces), conversion);
+        extent.bytes = bytes;
+        self.len = self.len.map(|len| len.saturating_sub(fewer));
+        true
     }
 
     /// The sources behind it.
@@ -123,9 +145,15 @@ impl<S: Source> Source for View<S> {
             None => None,
             Some(extent) => {
                 let offset = offset - extent.offset;
-                match &extent.conversion {
-                    None => Self::stored(&mut self.parts, &extent.pieces, offset, len).await?,
-                    Some(conversion) => Self::converted(&mut self.parts, &extent.pieces, conversion, offset, len).await?,
+                match &extent.content {
+                    Content::Stored(pieces) => Self::stored(&mut self.parts, pieces, offset, len).await?,
+                    Content::Converted(pieces, conversion) => {
+                        Self::converted(&mut self.parts, pieces, conversion, offset, len).await?
+                    }
+                    Content::Bytes(bytes) => {
+                        let held = bytes.get(offset as usize..).and_then(|rest| rest.get(..len));
+                        held.map(|held| Chunk::Bytes(held.to_vec()))
+                    }
                 }
             }
         };
