@@ -55,7 +55,7 @@ fn bad_model_files_end_with_3() {
         fails(3, &["logits", argument(&path), "--ids", "1"], &["kinglet: ", word]);
     }
     fails(3, &["inspect", "/there/is/no/such/file.gguf"], &["/there/is/no/such/file.gguf", "smollm2-135m"]);
-    fails(3, &["inspect", env!("CARGO_MANIFEST_DIR")], &["folder"]);
+    fails(3, &["inspect", env!("CARGO_MANIFEST_DIR")], &["config.json"]);
 }
 
 #[test]

@@ -6,10 +6,12 @@ use kinglet::engine::{GenerateParams, LoadOptions};
 use kinglet::gpu::{AdapterChoice, GpuOptions, Tier};
 use kinglet::kernels::KvType;
 use kinglet::sampling::SamplingParams;
+use kinglet::weights::convert::Quantize;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 
-const AFTER: &str = "MODEL is the path or the URL of a GGUF file, or a known name, which is fetched to the cache once.\n\
+const AFTER: &str = "MODEL is the path or the URL of a GGUF file (any one of several parts), the folder of a Hugging Face model (its URL ends in a\n\
+    slash), or a known name, which is fetched to the cache once.\n\
     Exit codes: 0 good, 1 other failures, 2 bad arguments, 3 bad model file, 4 no usable GPU, 5 out of memory.";
 
 /// Open language models on your own GPU.
@@ -43,6 +45,40 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Fetch a known model to the cache
     Pull(PullArgs),
+}
+
+/// Which model, and in what form.
+#[derive(Debug, ClapArgs)]
+pub struct ModelArgs {
+    /// Path, URL or known name of a model
+    pub model: String,
+    /// Make weights that are stored as plain numbers smaller while they are loaded
+    #[arg(long, value_name = "TYPE", default_value = "none", ignore_case = true)]
+    pub quantize: QuantizeArg,
+}
+
+/// Types to quantize to on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum QuantizeArg {
+    /// As stored
+    None,
+    /// 8.5 bits a weight
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 4.5 bits a weight; the LM head 8.5
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
+impl ModelArgs {
+    /// For opening the model.
+    pub fn quantize(&self) -> Quantize {
+        match self.quantize {
+            QuantizeArg::None => Quantize::None,
+            QuantizeArg::Q8_0 => Quantize::Q8_0,
+            QuantizeArg::Q4_0 => Quantize::Q4_0,
+        }
+    }
 }
 
 /// Where and how to run.
@@ -151,8 +187,8 @@ impl AnswerArgs {
 /// `kinglet chat`
 #[derive(Debug, ClapArgs)]
 pub struct ChatArgs {
-    /// Path, URL or known name of a model
-    pub model: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// What the model is told before the chat
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
@@ -166,8 +202,8 @@ pub struct ChatArgs {
 #[derive(Debug, ClapArgs)]
 #[command(group(ArgGroup::new("question").required(true).args(["prompt", "chat"])))]
 pub struct GenerateArgs {
-    /// Path, URL or known name of a model
-    pub model: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Raw text to go on with
     #[arg(long, value_name = "P")]
     pub prompt: Option<String>,
@@ -190,8 +226,8 @@ pub struct GenerateArgs {
 #[derive(Debug, ClapArgs)]
 #[command(group(ArgGroup::new("text").required(true).args(["prompt", "ids"])))]
 pub struct LogitsArgs {
-    /// Path, URL or known name of a model
-    pub model: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Raw text
     #[arg(long, value_name = "P")]
     pub prompt: Option<String>,
@@ -214,8 +250,8 @@ pub struct LogitsArgs {
 /// `kinglet perplexity`
 #[derive(Debug, ClapArgs)]
 pub struct PerplexityArgs {
-    /// Path, URL or known name of a model
-    pub model: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// A UTF-8 text
     #[arg(long, value_name = "F")]
     pub file: PathBuf,
@@ -232,8 +268,8 @@ pub struct PerplexityArgs {
 /// `kinglet bench`
 #[derive(Debug, ClapArgs)]
 pub struct BenchArgs {
-    /// Path, URL or known name of a model
-    pub model: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Lengths of prompts
     #[arg(long, value_name = "N,N…", value_delimiter = ',', default_value = "128,512",
         value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
@@ -260,8 +296,8 @@ pub struct BenchArgs {
 /// `kinglet shaders`
 #[derive(Debug, ClapArgs)]
 pub struct ShadersArgs {
-    /// Path, URL or known name of a model
-    pub model: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
@@ -278,8 +314,8 @@ pub struct ShadersArgs {
 /// `kinglet inspect`
 #[derive(Debug, ClapArgs)]
 pub struct InspectArgs {
-    /// Path, URL or known name of a model
-    pub model: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -8,6 +8,7 @@ use kinglet::engine::DEFAULT_CONTEXT;
 use kinglet::kernels::KvType;
 use kinglet::model::{ModelConfig, RopeScaling};
 use kinglet::text::{ChatTemplate, TemplateOrigin, Tokenizer};
+use kinglet::weights::files::Layout;
 use kinglet::weights::format_of;
 use kinglet::weights::gguf::{Array, Gguf, TensorInfo, Value};
 use serde::{Serialize, Serializer};
@@ -22,6 +23,8 @@ const WIDTH: usize = 100;
 #[derive(Serialize)]
 struct Report {
     file: String,
+    /// What the files are.
+    format: String,
     bytes: Option<u64>,
     version: u32,
     alignment: u64,
@@ -106,7 +109,7 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
 }
 
 fn report(file: &ModelFile) -> Report {
-    let Gguf { version, metadata, tensors, alignment, data_offset } = &file.gguf;
+    let Gguf { version, metadata, tensors, alignment, data_offset } = file.gguf();
     let mut unsupported = Vec::new();
     let mut keep = |error: String| {
         if !unsupported.contains(&error) {
@@ -116,7 +119,9 @@ fn report(file: &ModelFile) -> Report {
     let config = ModelConfig::from_gguf(metadata, tensors).map_err(|error| keep(error.to_string())).ok();
     let tokenizer = Tokenizer::from_gguf(metadata).map_err(|error| keep(error.to_string())).ok();
     // Without a tokenizer the template's complaint would be the same again.
-    let template = tokenizer.as_ref().and_then(|_| ChatTemplate::from_gguf(metadata).map_err(|error| keep(error.to_string())).ok());
+    let template = tokenizer
+        .as_ref()
+        .and_then(|tokenizer| ChatTemplate::for_model(metadata, tokenizer).map_err(|error| keep(error.to_string())).ok());
     let tensor_types = type_sums(tensors);
     for sum in tensor_types.iter().filter(|sum| !sum.supported) {
         keep(format!("{} tensors are of type {}, which no kernel reads yet", sum.tensors, sum.kind));
@@ -124,6 +129,12 @@ fn report(file: &ModelFile) -> Report {
     let name = |key: &str| metadata.string(key).ok().flatten().map(str::to_owned);
     Report {
         file: file.name().to_owned(),
+        format: match file.layout() {
+            Layout::Gguf => format!("GGUF version {version}"),
+            Layout::Split(parts) => format!("GGUF version {version} in {parts} parts"),
+            Layout::HuggingFace(1) => "Hugging Face model".into(),
+            Layout::HuggingFace(parts) => format!("Hugging Face model with {parts} files of weights"),
+        },
         bytes: file.bytes(),
         version: *version,
         alignment: *alignment,
@@ -252,8 +263,7 @@ fn elements(array: &Array) -> Json {
 
 fn print(report: &Report) -> Result<(), Failure> {
     let size = report.bytes.map_or("unknown length".into(), bytes);
-    let Report { file, version, alignment, .. } = report;
-    output::line(format_args!("{file}: GGUF version {version}, {size}, alignment {alignment}\n\nMetadata"))?;
+    output::line(format_args!("{}: {}, {size}\n\nMetadata", report.file, report.format))?;
     for (key, value) in &report.metadata {
         let text = value.to_string();
         let short: String = text.chars().take(WIDTH).collect();

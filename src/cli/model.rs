@@ -1,15 +1,16 @@
 //! From the MODEL argument to a loaded engine.
 
-use super::args::DeviceArgs;
+use super::args::{DeviceArgs, ModelArgs};
 use super::exit::{Failure, fetch_failure};
 use super::output::note;
 use super::progress::Bar;
 use kinglet::engine::{AbortSignal, Engine, LoadOptions, Phase};
 use kinglet::gpu::{Gpu, GpuOptions};
 use kinglet::text::{AddBos, Encode, Tokenizer};
+use kinglet::weights::files::{Address, Files, Folder, Layout, Opened, Site, open_model};
 use kinglet::weights::gguf::Gguf;
 use kinglet::weights::known::{self, FetchPhase, FetchProgress, KnownModel, cache};
-use kinglet::weights::source::{Chunk, FileSource, HeaderError, HttpSource, Prefixed, Source, SourceError, read_header};
+use kinglet::weights::source::{Chunk, FileSource, HttpSource, Source, SourceError};
 use pollster::block_on;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -43,12 +44,26 @@ impl Source for AnySource {
     }
 }
 
-/// A model file whose header has been read.
+/// A folder here or behind a URL.
+enum AnyFiles {
+    Folder(Folder),
+    Site(Site),
+}
+
+impl Files for AnyFiles {
+    type Source = AnySource;
+
+    async fn open(&mut self, name: &str) -> Result<Option<AnySource>, SourceError> {
+        Ok(match self {
+            Self::Folder(folder) => folder.open(name).await?.map(AnySource::File),
+            Self::Site(site) => site.open(name).await?.map(|source| AnySource::Http(Box::new(source))),
+        })
+    }
+}
+
+/// A model whose header has been read.
 pub struct ModelFile {
-    source: AnySource,
-    prefix: Vec<u8>,
-    /// The header.
-    pub gguf: Gguf,
+    model: Opened<AnySource>,
     opened: Instant,
 }
 
@@ -76,29 +91,36 @@ impl Loaded {
 
 impl ModelFile {
     /// Finds the model (fetching a known one if need be) and reads its header.
-    pub fn open(model: &str) -> Result<Self, Failure> {
+    pub fn open(args: &ModelArgs) -> Result<Self, Failure> {
         let opened = Instant::now();
-        let mut source = source(model)?;
-        let (gguf, prefix) = block_on(read_header(&mut source)).map_err(|error| match error {
-            HeaderError::Source(error) => Failure::from(error),
-            HeaderError::Gguf(error) => Failure::model(format!("{}: {error}", source.name())),
-        })?;
-        Ok(Self { source, prefix, gguf, opened })
+        let Place { mut files, file, name } = place(&args.model)?;
+        let model = block_on(open_model(&mut files, file.as_deref(), &name, args.quantize()))?;
+        Ok(Self { model, opened })
+    }
+
+    /// What the files are.
+    pub fn layout(&self) -> Layout {
+        self.model.layout
+    }
+
+    /// The header.
+    pub fn gguf(&self) -> &Gguf {
+        &self.model.gguf
     }
 
     /// The file's name.
     pub fn name(&self) -> &str {
-        self.source.name()
+        self.model.source.name()
     }
 
     /// Its length, where known.
     pub fn bytes(&self) -> Option<u64> {
-        self.source.len()
+        self.model.source.len()
     }
 
     /// The ids of a raw text: special tokens in it are text, BOS as the file says.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Failure> {
-        let tokenizer = Tokenizer::from_gguf(&self.gguf.metadata)?;
+        let tokenizer = Tokenizer::from_gguf(&self.gguf().metadata)?;
         Ok(tokenizer.encode(text, Encode { parse_special: false, add_bos: AddBos::FromModel })?)
     }
 
@@ -112,9 +134,10 @@ impl ModelFile {
         let model = self.name().to_owned();
         let gpu = block_on(Gpu::open(gpu))?;
         let bar = Bar::bytes();
-        let engine = block_on(Engine::load(
+        let engine = block_on(Engine::load_opened(
             gpu,
-            &mut Prefixed::new(&mut self.source, self.prefix),
+            self.model.gguf,
+            &mut self.model.source,
             options,
             &mut |progress| {
                 let what = match progress.phase {
@@ -131,9 +154,21 @@ impl ModelFile {
     }
 }
 
-fn source(model: &str) -> Result<AnySource, Failure> {
+/// Where a model is.
+struct Place {
+    /// Its folder.
+    files: AnyFiles,
+    /// The file that was named, unless it is the folder.
+    file: Option<String>,
+    /// What the model is called after its folder.
+    name: String,
+}
+
+fn place(model: &str) -> Result<Place, Failure> {
     if model.starts_with("http://") || model.starts_with("https://") {
-        return Ok(AnySource::Http(Box::new(HttpSource::open(model)?)));
+        let (address, file) = Address::of(model);
+        let name = address.name().to_owned();
+        return Ok(Place { files: AnyFiles::Site(Site::new(address)), file, name });
     }
     let path = match known::find(model) {
         _ if Path::new(model).exists() => PathBuf::from(model),
@@ -150,7 +185,16 @@ fn source(model: &str) -> Result<AnySource, Failure> {
             )));
         }
     };
-    Ok(AnySource::File(FileSource::open(path).map_err(|error| Failure::model(error.to_string()))?))
+    let unreadable = || Failure::model(format!("the name of {} is not UTF-8; rename it", path.display()));
+    let (folder, file) = if path.is_dir() {
+        (path.as_path(), None)
+    } else {
+        let file = path.file_name().and_then(|name| name.to_str()).ok_or_else(unreadable)?;
+        (path.parent().unwrap_or(Path::new("")), Some(file.to_owned()))
+    };
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let name = whole.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+    Ok(Place { files: AnyFiles::Folder(Folder::new(folder)), file, name })
 }
 
 /// The path of a known model in the cache, fetched and checked if it is not there.

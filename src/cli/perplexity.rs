@@ -60,7 +60,7 @@ pub fn run(args: &PerplexityArgs) -> Result<(), Failure> {
 
 /// A context that holds `tokens` and is not much larger.
 pub fn context_for(file: &ModelFile, tokens: usize) -> Result<u32, Failure> {
-    let trained = ModelConfig::from_gguf(&file.gguf.metadata, &file.gguf.tensors)?.context;
+    let trained = ModelConfig::from_gguf(&file.gguf().metadata, &file.gguf().tensors)?.context;
     if tokens > trained as usize {
         return Err(Failure::arguments(format!(
             "the text is {tokens} tokens long and {} was trained for {trained}; take fewer",

@@ -5,6 +5,7 @@ use crate::model::{ConfigError, WeightsError};
 use crate::sampling::SamplingError;
 use crate::text::{TemplateError, TokenizerError};
 use crate::weights::UploadError;
+use crate::weights::files::OpenError;
 use crate::weights::gguf::GgufError;
 use crate::weights::source::{HeaderError, SourceError};
 
@@ -18,6 +19,8 @@ pub enum Error {
     Source(#[from] SourceError),
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    #[error(transparent)]
+    Files(OpenError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -80,6 +83,7 @@ impl Error {
                 _ => ErrorKind::Other,
             },
             Error::Gguf(_)
+            | Error::Files(_)
             | Error::Config(_)
             | Error::Upload(_)
             | Error::Tokenizer(_)
@@ -105,6 +109,8 @@ impl Error {
             },
             Error::Source(_) | Error::Upload(UploadError::Source(_)) => "SourceError",
             Error::Gguf(_) => "GgufError",
+            Error::Files(OpenError::Gguf { .. }) => "GgufError",
+            Error::Files(_) => "ModelFilesError",
             Error::Config(_) | Error::Upload(_) | Error::Vocabulary { .. } => "UnsupportedModelError",
             Error::Tokenizer(_) => "TokenizerError",
             Error::Template(_) => "ChatTemplateError",
@@ -123,6 +129,15 @@ impl From<WeightsError> for Error {
             WeightsError::Config(error) => error.into(),
             WeightsError::Upload(error) => error.into(),
             WeightsError::Gpu(error) => error.into(),
+        }
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Source(error) => error.into(),
+            error => Self::Files(error),
         }
     }
 }

@@ -5,6 +5,8 @@ use crate::gpu::{Gpu, GpuError};
 use crate::kernels::KvType;
 use crate::model::{Model, ModelConfig, WeightLoader};
 use crate::text::{ChatTemplate, Tokenizer};
+use crate::weights::files::{self, OpenError};
+use crate::weights::gguf::Gguf;
 use crate::weights::source::{Prefixed, Source, read_header};
 
 /// What loading is doing.
@@ -53,7 +55,7 @@ pub struct LoadOptions {
 pub const DEFAULT_CONTEXT: u32 = 4096;
 
 impl Engine {
-    /// Loads a GGUF model: reads the header, streams the weights to the GPU, compiles the kernels.
+    /// Loads a GGUF model of one file: reads the header, streams the weights to the GPU, compiles the kernels.
     ///
     /// # Errors
     /// [`Error`] says what is wrong with the file, the source or the device; [`Error::Aborted`] if `abort` was raised.
@@ -64,9 +66,28 @@ impl Engine {
         progress: &mut dyn FnMut(Progress),
         abort: &AbortSignal,
     ) -> Result<Self, Error> {
-        let total = source.len();
-        progress(Progress { phase: Phase::Header, loaded: 0, total });
+        progress(Progress { phase: Phase::Header, loaded: 0, total: source.len() });
         let (gguf, prefix) = read_header(source).await?;
+        if let Some(error) = files::alone(source.name(), &gguf)? {
+            return Err(OpenError::from(error).into());
+        }
+        Self::load_opened(gpu, gguf, &mut Prefixed::new(source, prefix), options, progress, abort).await
+    }
+
+    /// Loads a model whose header has been read, such as one of several files ([`crate::weights::files`]): `source` has its tensors
+    /// where `gguf` says.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn load_opened(
+        gpu: Gpu,
+        gguf: Gguf,
+        source: &mut impl Source,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+        abort: &AbortSignal,
+    ) -> Result<Self, Error> {
+        let total = source.len();
         let config = ModelConfig::from_gguf(&gguf.metadata, &gguf.tensors)?;
         let context = match options.context {
             Some(wanted) if wanted == 0 || wanted > config.context => {
@@ -86,12 +107,13 @@ impl Engine {
         if tokenizer.vocab_size() > config.vocab as usize {
             return Err(Error::Vocabulary { tokens: tokenizer.vocab_size(), rows: config.vocab });
         }
-        let template = ChatTemplate::from_gguf(&gguf.metadata)?;
+        let template = ChatTemplate::for_model(&gguf.metadata, &tokenizer)?;
         let (parameters, quantization) = (gguf.parameters(), gguf.quantization());
         drop(gguf.metadata);
 
-        let mut source = Prefixed::new(source, prefix);
-        let mut loaded = gguf.data_offset;
+        // What is no tensor's has arrived with the header.
+        let data = gguf.tensors.iter().map(|tensor| tensor.bytes).sum();
+        let mut loaded = total.map_or(gguf.data_offset, |total| total.saturating_sub(data));
         let report = |bytes: u64| -> Result<(), Error> {
             if abort.is_aborted() {
                 return Err(Error::Aborted);
@@ -100,7 +122,7 @@ impl Engine {
             progress(Progress { phase: Phase::Weights, loaded, total });
             Ok(())
         };
-        let weights = WeightLoader::new(&gpu, &config, context, &gguf.tensors).load(&mut source, report).await?;
+        let weights = WeightLoader::new(&gpu, &config, context, &gguf.tensors).load(source, report).await?;
         progress(Progress { phase: Phase::Compile, loaded, total });
         let model = Model::new(&gpu, config, weights, context, options.kv_type)?;
         gpu.idle().await?;

@@ -53,17 +53,19 @@ fn json_error(error: impl ToString) -> TokenizerError {
     TokenizerError::Json { message: error.to_string() }
 }
 
-/// See [`Tokenizer::from_json`].
-pub(super) fn load(json: &[u8], config: Option<&[u8]>) -> Result<Tokenizer, TokenizerError> {
+/// See [`Tokenizer::from_json`]. Ids from `rows` on are not the model's and are left out.
+pub(super) fn load(json: &[u8], config: Option<&[u8]>, rows: usize) -> Result<Tokenizer, TokenizerError> {
     let source = tokenizers::Tokenizer::from_bytes(json).map_err(json_error)?;
     let config: Value = match config {
         None => Value::Null,
         Some(config) => serde_json::from_slice(config).map_err(|error| json_error(format!("tokenizer_config.json: {error}")))?,
     };
-    let tokens = tokens(&source)?;
+    let mut tokens = tokens(&source)?;
+    tokens.truncate(rows);
     let specials: Vec<Special> = source
         .get_added_tokens_decoder()
         .into_iter()
+        .filter(|(id, _)| (*id as usize) < rows)
         .map(|(id, token)| Special {
             id,
             kind: if token.special { Kind::Control } else { Kind::UserDefined },

@@ -85,15 +85,34 @@ impl ChatTemplate {
         let mut template = Self::new(source, Matcher::new(controls))?;
         template.bos = text(roles.bos);
         template.eos = text(roles.eos);
+        template.add_named(metadata)?;
+        Ok(template)
+    }
+
+    /// As [`Self::from_gguf`], for metadata that may carry its vocabulary in another form; `tokenizer` was made of it.
+    ///
+    /// # Errors
+    /// As for [`Self::from_gguf`].
+    pub fn for_model(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
+        if metadata.get(vocab::TOKENS).is_some() {
+            return Self::from_gguf(metadata);
+        }
+        let mut template = Self::from_source(metadata.string(KEY).map_err(vocab_error)?, tokenizer)?;
+        template.add_named(metadata)?;
+        Ok(template)
+    }
+
+    /// The templates with names, such as `tokenizer.chat_template.tool_use`.
+    fn add_named(&mut self, metadata: &Metadata) -> Result<(), TemplateError> {
         for (key, _) in metadata.iter() {
             let name = key.strip_prefix(KEY).and_then(|rest| rest.strip_prefix('.'));
             if let Some(name) = name
                 && let Some(source) = metadata.string(key).map_err(vocab_error)?
             {
-                template.named.insert(name.to_owned(), Compiled::new(source)?);
+                self.named.insert(name.to_owned(), Compiled::new(source)?);
             }
         }
-        Ok(template)
+        Ok(())
     }
 
     /// From a template's source, such as `chat_template` in tokenizer_config.json; `None` for the default, chosen as by

@@ -12,6 +12,8 @@ use super::vocab::{self, Kind, Pieces, RoleDefaults, Roles};
 use crate::weights::gguf::Metadata;
 
 const MODEL: &str = "tokenizer.ggml.model";
+/// A whole tokenizer.json.
+pub(super) const HUGGING_FACE: &str = "tokenizer.huggingface.json";
 const SCORES: &str = "tokenizer.ggml.scores";
 const MODELS: &[&str] = &["gpt2", "llama"];
 
@@ -86,11 +88,15 @@ pub struct DecodeOptions {
 }
 
 impl Tokenizer {
-    /// From a GGUF file's `tokenizer.ggml.*` keys.
+    /// From a GGUF file's `tokenizer.ggml.*` keys, or, where it has none of them, from the tokenizer.json that it carries
+    /// (`tokenizer.huggingface.json`).
     ///
     /// # Errors
     /// A tokenizer model or pre-tokenizer that is not supported, or a vocabulary that contradicts itself.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
+        if let (None, Some(json)) = (metadata.get(MODEL), metadata.string(HUGGING_FACE)?) {
+            return Self::carried(metadata, json);
+        }
         let model = metadata.string(MODEL)?.ok_or(TokenizerError::MissingKey { key: MODEL })?;
         match model {
             "gpt2" => Self::bpe_from_gguf(metadata),
@@ -105,7 +111,26 @@ impl Tokenizer {
     /// # Errors
     /// What in which file is not as it should be.
     pub fn from_json(tokenizer: &[u8], config: Option<&[u8]>) -> Result<Self, TokenizerError> {
-        super::json::load(tokenizer, config)
+        super::json::load(tokenizer, config, usize::MAX)
+    }
+
+    /// From a tokenizer.json among the metadata, with what else Kinglet's reader of Hugging Face's files puts there.
+    fn carried(metadata: &Metadata, json: &str) -> Result<Self, TokenizerError> {
+        let config = metadata.string("kinglet.tokenizer_config.json")?;
+        // Some files add tokens for which the model has no rows.
+        let rows = match metadata.string("general.architecture")? {
+            Some(architecture) => metadata.u32(&format!("{architecture}.vocab_size"))?,
+            None => None,
+        };
+        let mut tokenizer =
+            super::json::load(json.as_bytes(), config.map(str::as_bytes), rows.map_or(usize::MAX, |rows| rows as usize))?;
+        let size = tokenizer.pieces.len();
+        let ends = metadata.u32s("kinglet.end_of_generation_ids")?.unwrap_or_default();
+        let known = &mut tokenizer.roles.end_of_generation;
+        known.extend(ends.into_iter().filter(|id| (*id as usize) < size));
+        known.sort_unstable();
+        known.dedup();
+        Ok(tokenizer)
     }
 
     fn bpe_from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {

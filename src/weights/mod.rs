@@ -1,7 +1,10 @@
 //! Weights: reading model files, where their bytes come from, and what their quantization types mean.
 
+pub mod convert;
 pub mod dequant;
+pub mod files;
 pub mod gguf;
+pub mod hf;
 pub mod known;
 pub mod source;
 pub mod types;

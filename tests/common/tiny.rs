@@ -61,6 +61,12 @@ fn type_id(format: Format) -> u32 {
 impl Tiny {
     /// The file's bytes and the weights in it.
     pub fn build(&self, seed: u64) -> (Vec<u8>, Tensors) {
+        let (file, tensors) = self.file(seed);
+        (file.bytes(), tensors)
+    }
+
+    /// The file and the weights in it.
+    pub fn file(&self, seed: u64) -> (GgufWriter, Tensors) {
         let mut random = Random(seed);
         let mut tensors = Tensors::new();
         let mut file = self.metadata();
@@ -106,7 +112,7 @@ impl Tiny {
             tensors.insert(name.clone(), numbers.iter().map(|x| f64::from(*x)).collect());
             file = file.f32_tensor(&name, &[numbers.len() as u64], &numbers);
         }
-        (file.bytes(), tensors)
+        (file, tensors)
     }
 
     /// The metadata, with a vocabulary padded to size.

@@ -256,6 +256,10 @@ impl Source for FetchSource {
         }
         Ok(Chunk::Js(bytes))
     }
+
+    fn release(&mut self) {
+        self.open = None;
+    }
 }
 
 impl FetchSource {

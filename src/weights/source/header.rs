@@ -46,20 +46,20 @@ pub async fn read_header(source: &mut impl Source) -> Result<(Gguf, Vec<u8>), He
 
 /// A source whose beginning was read already: reads there are answered from memory, all others by the source.
 #[derive(Debug)]
-pub struct Prefixed<'a, S> {
-    source: &'a mut S,
+pub struct Prefixed<S> {
+    source: S,
     prefix: Vec<u8>,
 }
 
-impl<'a, S: Source> Prefixed<'a, S> {
+impl<S: Source> Prefixed<S> {
     /// `prefix` is the beginning of what `source` gives.
     #[must_use]
-    pub fn new(source: &'a mut S, prefix: Vec<u8>) -> Self {
+    pub fn new(source: S, prefix: Vec<u8>) -> Self {
         Self { source, prefix }
     }
 }
 
-impl<S: Source> Source for Prefixed<'_, S> {
+impl<S: Source> Source for Prefixed<S> {
     fn name(&self) -> &str {
         self.source.name()
     }
@@ -81,5 +81,9 @@ impl<S: Source> Source for Prefixed<'_, S> {
         let mut bytes = known.to_vec();
         bytes.extend_from_slice(&rest.to_vec());
         Ok(Chunk::Bytes(bytes))
+    }
+
+    fn release(&mut self) {
+        self.source.release();
     }
 }

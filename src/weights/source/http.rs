@@ -28,11 +28,22 @@ impl HttpSource {
     /// # Errors
     /// As [`HttpSource::open`].
     pub fn open_with(url: &str, retry: Retry) -> Result<Self, SourceError> {
-        let path = url.split(['?', '#']).next().unwrap_or(url);
-        let name = path.rsplit('/').find(|part| !part.is_empty());
-        let name = name.unwrap_or(url).to_owned();
+        let name = name_of(url);
         let stream = RangeStream::open(url, 0, None, retry).map_err(|error| source_error(&name, 0, error))?;
         Ok(Self { name, stream })
+    }
+
+    /// As [`HttpSource::open_with`], but `None` where the server says that there is no such file.
+    ///
+    /// # Errors
+    /// As [`HttpSource::open`].
+    pub fn find(url: &str, retry: Retry) -> Result<Option<Self>, SourceError> {
+        let name = name_of(url);
+        match RangeStream::open(url, 0, None, retry) {
+            Ok(stream) => Ok(Some(Self { name, stream })),
+            Err(HttpError::Status { status: 404 | 410, .. }) => Ok(None),
+            Err(error) => Err(source_error(&name, 0, error)),
+        }
     }
 
     fn fill(&mut self, offset: u64, len: usize) -> Result<Vec<u8>, HttpError> {
@@ -65,6 +76,11 @@ impl Source for HttpSource {
         let bytes = self.fill(offset, len).map_err(|error| source_error(&self.name, offset, error))?;
         Ok(Chunk::Bytes(bytes))
     }
+}
+
+fn name_of(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(url).to_owned()
 }
 
 fn source_error(name: &str, offset: u64, error: HttpError) -> SourceError {

@@ -8,6 +8,7 @@ mod http;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod view;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::FileSource;
@@ -15,6 +16,7 @@ pub use header::{HeaderError, Prefixed, read_header};
 #[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 pub use http::HttpSource;
 pub use memory::MemorySource;
+pub use view::{Content, Extent, Piece, View};
 
 /// A run of bytes on its way to the GPU: owned by Rust, or still in JavaScript's memory and not copied into WASM's
 /// unless somebody asks.
@@ -96,6 +98,28 @@ pub trait Source {
     /// # Errors
     /// `Truncated` where there are fewer bytes than that, and whatever else kept them from coming.
     async fn read(&mut self, offset: u64, len: usize) -> Result<Chunk, SourceError>;
+
+    /// Lets go of what an open stream holds; the next read opens another. For a source that waits while others are read:
+    /// browsers open no more than a few connections to one server.
+    fn release(&mut self) {}
+}
+
+impl<S: Source> Source for &mut S {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn len(&self) -> Option<u64> {
+        (**self).len()
+    }
+
+    async fn read(&mut self, offset: u64, len: usize) -> Result<Chunk, SourceError> {
+        (**self).read(offset, len).await
+    }
+
+    fn release(&mut self) {
+        (**self).release();
+    }
 }
 
 /// `Truncated` unless `offset..offset + len` lies before `end`.
