@@ -184,3 +184,20 @@ fn dump_for_other_compilers() {
         std::fs::write(directory.join(format!("{}-{number}.wgsl", shader.name)), shader.text(true)).unwrap();
     }
 }
+
+/// With `KINGLET_DUMP_FORMATS=directory`: the products of every format, named after it, for `cargo xtask isa`.
+#[test]
+fn dump_every_format() {
+    let Some(directory) = std::env::var_os("KINGLET_DUMP_FORMATS") else { return };
+    let directory = std::path::PathBuf::from(directory);
+    std::fs::create_dir_all(&directory).unwrap();
+    let (rows, k) = (4096, 4096);
+    let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
+    for format in Format::ALL {
+        let matvec = |vectors| Matvec { format, rows, k, vectors, x_stride: k, norm: None, finish }.dispatch(TIER_C).shader;
+        let matmul = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, finish }.dispatch().shader;
+        for (kernel, shader) in [("matvec", matvec(1)), ("matvec x 8", matvec(8)), ("matmul", matmul)] {
+            std::fs::write(directory.join(format!("{kernel} {}.wgsl", format.name())), shader.text(false)).unwrap();
+        }
+    }
+}
