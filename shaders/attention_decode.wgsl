@@ -5,7 +5,8 @@
 // DIRECT: the context has one stretch only, and what is left is the result itself, [head][HEAD_DIM].
 //
 // Keys: GROUP invocations share a row and each takes 4 rows of the stretch, GROUPS apart. Values: QUADS invocations share a row.
-// Rows after the last position are read as if they were the last one and weigh nothing.
+// Rows after the last slot are read as if they were the last one and weigh nothing; nor do those that are WINDOW or more positions back.
+// Position p has the slot p % CAPACITY: a layer with a window keeps no more than the last positions.
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> k: array<KvUnit>;
@@ -26,18 +27,33 @@ var<workgroup> largest: array<f32, PACK>;
 var<workgroup> weights: array<f32, PACK * SPLIT>;
 var<workgroup> slot_sums: array<vec4<f32>, ROUND * SLOTS * (QUADS + 1u)>;
 
+// How many positions back a slot's is.
+fn distances_of(slots: vec4<u32>) -> vec4<u32> {
+  if (CAPACITY < CONTEXT) {
+    return (step.position + CAPACITY - slots) % CAPACITY;
+  }
+  return step.position - slots;
+}
+
+fn in_window(distances: vec4<u32>) -> vec4<bool> {
+  if (WINDOW == 0u) {
+    return vec4<bool>(true);
+  }
+  return distances < vec4<u32>(WINDOW);
+}
+
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
   let kv_head = workgroup.x / BLOCKS;
   let pack_first = (workgroup.x % BLOCKS) * PACK;
   let first_head = kv_head * HEADS_PER_KV + pack_first;
   let heads = min(PACK, HEADS_PER_KV - pack_first);
   let first = workgroup.y * SPLIT;
-  let last = step.position - first;
+  let last = min(step.position, CAPACITY - 1u) - first;
   let lane = index % GROUP;
   let group = index / GROUP;
 
   // Scores. An invocation ends up with those of its own position, one for each head.
-  let rows = kv_head * CONTEXT + first;
+  let rows = kv_head * CAPACITY + first;
   let row0 = (rows + min(group, last)) * UNITS;
   let row1 = (rows + min(group + GROUPS, last)) * UNITS;
   let row2 = (rows + min(group + 2u * GROUPS, last)) * UNITS;
@@ -57,10 +73,15 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     }
   }
   let own = group + GROUPS * lane;
+  let slots = vec4<u32>(first) + min(vec4<u32>(group) + GROUPS * vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last));
+  let distances = distances_of(slots);
+  let visible = in_window(distances);
+  let own_visible = own <= last && in_window(distances_of(vec4<u32>(first + own))).x;
   var scores = array<f32, PACK>();
   for (var h = 0u; h < PACK; h++) {
     // A repeated row repeats a score: it does not change the largest.
-    let total = SCALE * group_sum4(sums[h], index, subgroup);
+    let products = group_sum4(sums[h], index, subgroup);
+    let total = select(vec4<f32>(LOWEST), scored(products, first_head + h, distances), visible);
     scores[h] = select(select(total.x, total.y, lane == 1u), select(total.z, total.w, lane == 3u), lane >= 2u);
     if (lane == 0u) {
       group_largest[h * GROUPS + group] = max(max(total.x, total.y), max(total.z, total.w));
@@ -79,7 +100,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   }
   workgroupBarrier();
   for (var h = 0u; h < PACK; h++) {
-    weights[h * SPLIT + own] = select(0.0, exp(scores[h] - largest[h]), own <= last);
+    weights[h * SPLIT + own] = select(0.0, exp(scores[h] - largest[h]), own_visible);
   }
   workgroupBarrier();
 

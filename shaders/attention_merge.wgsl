@@ -11,7 +11,7 @@ const LOWEST: f32 = -1e30;
 var<workgroup> slot_sums: array<vec4<f32>, SLOTS * QUADS>;
 
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
-  let splits = step.position / SPLIT + 1u;
+  let splits = min(step.position / SPLIT + 1u, SPLITS);
   let first = workgroup.x * SPLITS * (QUADS + 1u);
   var highest = LOWEST;
   for (var s = index; s < splits; s += WORKGROUP) {

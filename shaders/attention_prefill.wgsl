@@ -1,4 +1,5 @@
-// Causal attention of the step's rows over everything up to each of them (flash attention, Dao et al. 2022), one head and TILE_ROWS rows a
+// Causal attention of the step's rows over everything up to each of them, with WINDOW > 0 over the last WINDOW positions including its own
+// (flash attention, Dao et al. 2022; position p has the slot p % CAPACITY), one head and TILE_ROWS rows a
 // workgroup. Keys go by in tiles of TILE_KEYS; each row keeps its largest score so far and what was summed relative to it.
 // Invocation (i, j) of 8 x 16 owns rows 4 i to 4 i + 3: of their scores every 16th key from j, of their values every 16th quad from j.
 
@@ -25,21 +26,42 @@ var<workgroup> k_tile: array<vec4<f32>, SLICE * (TILE_KEYS + 1u)>;
 // [i][key]: the weights of 4 rows each.
 var<workgroup> weights: array<vec4<f32>, TILE_ROWS / 4u * TILE_KEYS>;
 
+fn slots_of(positions: vec4<u32>) -> vec4<u32> {
+  if (CAPACITY < CONTEXT) {
+    return positions % CAPACITY;
+  }
+  return positions;
+}
+
+fn sees(positions: vec4<u32>, key: u32) -> vec4<bool> {
+  let causal = vec4<u32>(key) <= positions;
+  if (WINDOW > 0u) {
+    return causal & (positions - key < vec4<u32>(WINDOW));
+  }
+  return causal;
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let head = workgroup.x;
   let first_row = workgroup.y * TILE_ROWS;
-  let keys = (head / HEADS_PER_KV) * CONTEXT;
+  let keys = (head / HEADS_PER_KV) * CAPACITY;
   // Positions that the tile's last row attends to.
   let end = step.position + min(first_row + TILE_ROWS, step.rows);
   let i = index / LANES;
   let j = index % LANES;
   let positions = vec4<u32>(step.position + first_row + 4u * i) + vec4<u32>(0u, 1u, 2u, 3u);
 
+  // Tiles of keys that no row of this tile sees are left out.
+  var begin = 0u;
+  if (WINDOW > 0u) {
+    begin = (max(step.position + first_row + 1u, WINDOW) - WINDOW) / TILE_KEYS * TILE_KEYS;
+  }
+
   var values = array<vec4<f32>, 4u * COLUMNS>();
   var highest = vec4<f32>(LOWEST);
   var totals = vec4<f32>(0.0);
-  for (var first_key = 0u; first_key < end; first_key += TILE_KEYS) {
+  for (var first_key = begin; first_key < end; first_key += TILE_KEYS) {
     // Scores of 4 rows and 4 keys: a component a row.
     // Chromium zeroes a variable without an initializer once, not in every turn of the loop.
     var scores = array<vec4<f32>, 4>();
@@ -58,7 +80,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
         let quad = slice + at % SLICE;
         var loaded = vec4<f32>(0.0);
         if (key < end && quad < QUADS) {
-          loaded = quad_values(k[(keys + key) * QUADS + quad]);
+          loaded = quad_values(k[(keys + slots_of(vec4<u32>(key)).x) * QUADS + quad]);
         }
         k_tile[(at % SLICE) * (TILE_KEYS + 1u) + at / SLICE] = loaded;
       }
@@ -81,7 +103,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     var tile_highest = highest;
     for (var n = 0u; n < 4u; n++) {
       let key = first_key + j + n * LANES;
-      scores[n] = select(vec4<f32>(LOWEST), SCALE * scores[n], vec4<u32>(key) <= positions);
+      scores[n] = select(vec4<f32>(LOWEST), scored(scores[n], head, positions - key), sees(positions, key));
       tile_highest = max(tile_highest, scores[n]);
     }
     weights[i * TILE_KEYS + j] = tile_highest;
@@ -95,7 +117,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     totals *= rescale;
     for (var n = 0u; n < 4u; n++) {
       let key = first_key + j + n * LANES;
-      let weight = select(vec4<f32>(0.0), exp(scores[n] - highest), vec4<u32>(key) <= positions);
+      let weight = select(vec4<f32>(0.0), exp(scores[n] - highest), sees(positions, key));
       weights[i * TILE_KEYS + j + n * LANES] = weight;
       totals += weight;
     }
@@ -111,7 +133,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
       let at = i * TILE_KEYS + key;
       // A column a row of queries, a component a key.
       let weight = transpose(mat4x4<f32>(weights[at], weights[at + 1u], weights[at + 2u], weights[at + 3u]));
-      let row = vec4<u32>(keys) + min(vec4<u32>(first_key + key) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end - 1u));
+      let row = vec4<u32>(keys) + slots_of(min(vec4<u32>(first_key + key) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end - 1u)));
       for (var c = 0u; c < COLUMNS; c++) {
         let quad = vec4<u32>(min(j + c * LANES, QUADS - 1u)) + row * QUADS;
         let value = mat4x4<f32>(quad_values(v[quad.x]), quad_values(v[quad.y]), quad_values(v[quad.z]), quad_values(v[quad.w]));

@@ -1,4 +1,5 @@
 // X W^T for the step's rows: X is (rows, K), W is (ROWS, K). What becomes of the products is up to the finish fragment.
+// In a mixture of experts workgroup.z is the expert and the rows are those that chose it (lib/tokens_*.wgsl).
 // A workgroup makes a tile of 64 weight rows by TILE_TOKENS token rows, 32 columns of K at a time; each weight is dequantized once a tile.
 // Invocation (i, j) owns the quads 2 i and 2 i + 1 and the token rows 4 j to 4 j + 3.
 // Written out where a loop would index vectors or arrays: not every compiler unrolls it, and without that they lie in memory.
@@ -16,15 +17,15 @@ var<workgroup> w_tile: array<vec4<f32>, TILE_K * TILE_QUADS>;
 var<workgroup> x_tile: array<vec4<f32>, TILE_K * TILE_FOURS>;
 
 // Rows beyond the end are read as if they were the last: no product with them is kept.
-fn load_x(token: u32, k4: u32) -> vec4<f32> {
-  return x[min(token, step.rows - 1u) * X_STRIDE + k4];
+fn load_x(expert: u32, row: u32, k4: u32) -> vec4<f32> {
+  return x[x_row(expert, min(row, row_count(expert) - 1u)) * X_STRIDE + k4];
 }
 
-fn load_tiles(index: u32, first_quad: u32, first_token: u32, k: u32) {
+fn load_tiles(expert: u32, index: u32, first_quad: u32, first_token: u32, k: u32) {
   for (var at = index; at < TILE_QUADS * TILE_UNITS; at += WORKGROUP) {
     let quad = at % TILE_QUADS;
     let unit = at / TILE_QUADS;
-    let source = min(first_quad + quad, QUADS - 1u) * UNITS + min(k / 8u + unit, UNITS - 1u);
+    let source = (first_quad_of(expert) + min(first_quad + quad, QUADS - 1u)) * UNITS + min(k / 8u + unit, UNITS - 1u);
     let w = unit_quants(source);
     let scales = block_scales(source / UNITS_PER_BLOCK);
     let at_k = 8u * unit * TILE_QUADS + (quad % 2u) * (TILE_QUADS / 2u) + quad / 2u;
@@ -42,7 +43,7 @@ fn load_tiles(index: u32, first_quad: u32, first_token: u32, k: u32) {
   let end = min(TILE_K, K - k) / 4u;
   for (var k4 = index / TILE_FOURS; k4 < end; k4 += WORKGROUP / TILE_FOURS) {
     let at = k / 4u + k4;
-    let columns = transpose(mat4x4<f32>(load_x(token, at), load_x(token + 1u, at), load_x(token + 2u, at), load_x(token + 3u, at)));
+    let columns = transpose(mat4x4<f32>(load_x(expert, token, at), load_x(expert, token + 1u, at), load_x(expert, token + 2u, at), load_x(expert, token + 3u, at)));
     x_tile[4u * k4 * TILE_FOURS + four] = columns[0];
     x_tile[(4u * k4 + 1u) * TILE_FOURS + four] = columns[1];
     x_tile[(4u * k4 + 2u) * TILE_FOURS + four] = columns[2];
@@ -54,6 +55,10 @@ fn load_tiles(index: u32, first_quad: u32, first_token: u32, k: u32) {
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let first_quad = workgroup.x * TILE_QUADS;
   let first_token = workgroup.y * TILE_TOKENS;
+  let expert = workgroup.z;
+  if (first_token >= row_count(expert)) {
+    return;
+  }
   let i = index % (TILE_QUADS / 2u);
   let j = index / (TILE_QUADS / 2u);
 
@@ -66,7 +71,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   var b2 = vec4<f32>(0.0);
   var b3 = vec4<f32>(0.0);
   for (var k = 0u; k < K; k += TILE_K) {
-    load_tiles(index, first_quad, first_token, k);
+    load_tiles(expert, index, first_quad, first_token, k);
     workgroupBarrier();
     let columns = select(min(TILE_K, K - k), TILE_K, K % TILE_K == 0u);
     for (var c = 0u; c < columns; c++) {
@@ -89,10 +94,10 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   }
   for (var t = 0u; t < 4u; t++) {
     let token = first_token + 4u * j + t;
-    if (token < step.rows) {
+    if (token < row_count(expert)) {
       let a = select(select(a0, a1, t == 1u), select(a2, a3, t == 3u), t >= 2u);
       let b = select(select(b0, b1, t == 1u), select(b2, b3, t == 3u), t >= 2u);
-      _ = finish(token, first_quad / 2u + i, a, b);
+      _ = finish(y_row(expert, token), first_quad / 2u + i, a, b);
     }
   }
 }

@@ -109,7 +109,8 @@ fn step(gpu: &Gpu, span: Span) -> Buffer {
 }
 
 fn kernel([heads, kv_heads, head_dim]: [u32; 3], context: u32, kv_type: KvType) -> Attention {
-    Attention { heads, kv_heads, head_dim, context, kv_type, scale: (head_dim as f32).sqrt().recip() }
+    let scale = (head_dim as f32).sqrt().recip();
+    Attention { heads, kv_heads, head_dim, context, capacity: context, window: 0, kv_type, scale, soft_cap: 0.0, alibi: 0.0 }
 }
 
 #[test]

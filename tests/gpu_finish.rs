@@ -10,7 +10,7 @@ use common::gpu::{Random, download, open_both, run, worst};
 use common::weights::{Matrix, repack_into};
 use kinglet::gpu::{Buffer, Gpu, Plan, Span};
 use kinglet::kernels::{
-    DeferredNorm, Finish, Format, Matmul, Matvec, Step, matvec_reference, rms_norm_reference, swiglu_reference,
+    Activation, DeferredNorm, Finish, Format, Matmul, Matvec, Outcome, Step, gated_reference, matvec_reference, rms_norm_reference,
 };
 
 fn wide(values: &[f32]) -> Vec<f64> {
@@ -37,16 +37,26 @@ fn swiglu_of_interleaved_matrices() {
                 });
                 let x = random.vector((tokens * k) as usize);
                 let [gate, up] = [gate, up].map(|w| matvec_reference(&w, &wide(&x), ff as usize, k as usize));
-                let expected = swiglu_reference(&gate, &up);
+                let expected = gated_reference(Activation::Silu, &gate, &up);
                 let x = gpu.upload("x", &x).unwrap();
                 let y = gpu.buffer("y", 4 * u64::from(tokens * ff)).unwrap();
-                let finish = Finish::Swiglu { y_stride: ff, first: 0 };
+                let finish = Finish::Gated { activation: Activation::Silu, weighted: false, y_stride: ff, first: 0 };
                 let rows = 2 * ff;
                 let dispatch = match tokens {
-                    1..=8 => {
-                        Matvec { format, rows, k, vectors: tokens, x_stride: k, norm: None, finish }.dispatch(gpu.capabilities())
+                    1..=8 => Matvec {
+                        format,
+                        rows,
+                        k,
+                        vectors: tokens,
+                        x_stride: k,
+                        norm: None,
+                        experts: None,
+                        outcome: Outcome::PLAIN,
+                        finish,
                     }
-                    _ => Matmul { format, rows, k, x_stride: k, tile_tokens: 64, finish }.dispatch(),
+                    .dispatch(gpu.capabilities()),
+                    _ => Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish }
+                        .dispatch(),
                 };
                 let bindings = [&both[0], &both[1], &x, &step(&gpu, tokens), &y].map(Buffer::whole);
                 let after = run(&gpu, &dispatch, &bindings, Span { position: 4, rows: tokens }, &y);
@@ -78,7 +88,7 @@ fn a_norm_deferred_across_products() {
 
             let product = |rows, partial_first, first| {
                 let finish = Finish::Residual { k: embedding, first, weighted_stride: 0, partial_first };
-                Matvec { format, rows, k, vectors: 1, x_stride: k, norm: None, finish }
+                Matvec { format, rows, k, vectors: 1, x_stride: k, norm: None, experts: None, outcome: Outcome::PLAIN, finish }
             };
             let partials: u32 = shards.iter().filter(|s| s.1 > 0).map(|&(_, rows, _)| product(rows, 0, 0).workgroups()).sum();
             let residual = gpu.upload("residual", &before).unwrap();
@@ -96,7 +106,17 @@ fn a_norm_deferred_across_products() {
             }
             let norm = Some(DeferredNorm { epsilon: 1e-5, partials });
             let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
-            let second = Matvec { format, rows, k: embedding, vectors: 1, x_stride: embedding, norm, finish };
+            let second = Matvec {
+                format,
+                rows,
+                k: embedding,
+                vectors: 1,
+                x_stride: embedding,
+                norm,
+                experts: None,
+                outcome: Outcome::PLAIN,
+                finish,
+            };
             let bindings = [&after.quants, &after.scales, &weighted, &step, &y].map(Buffer::whole);
             plan.push(&gpu, &second.dispatch(gpu.capabilities()), &bindings);
             gpu.run(&plan, Span { position: 4, rows: 1 });

@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Finish, Format, Matmul, Step, matvec_reference};
+use kinglet::kernels::{Finish, Format, Matmul, Outcome, Step, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -61,6 +61,8 @@ fn kernel(format: Format, rows: u32, k: u32) -> Matmul {
         k,
         x_stride: k,
         tile_tokens: 64,
+        experts: None,
+        outcome: Outcome::PLAIN,
         finish: Finish::Store { y_stride: padded, y_first: 0, accumulate: false },
     }
 }
@@ -71,8 +73,8 @@ fn odd_shapes_of_every_format() {
         let mut random = Random(4);
         for format in Format::ALL {
             for (i, rows) in [1, 2, 3, 5, 63, 66, 131].into_iter().enumerate() {
-                let blocks = [1, 2, 3, 5, 7, 9][random.below(6) as usize];
-                let plain = kernel(format, rows, blocks * format.block_columns());
+                let columns = [8, 40, 96, 160, 224, 288][random.below(6) as usize];
+                let plain = kernel(format, rows, u32::next_multiple_of(columns, format.block_columns()));
                 let y_first = 4 * random.below(3) as u32;
                 let tokens = 1 + random.below(140) as u32;
                 let y_stride = y_first + rows.next_multiple_of(4) + 8;
@@ -80,7 +82,14 @@ fn odd_shapes_of_every_format() {
                 check(
                     &gpu,
                     &mut random,
-                    Matmul { x_stride: plain.k + 4 * (i as u32 % 3), tile_tokens: [32, 64][i % 2], finish, ..plain },
+                    Matmul {
+                        x_stride: plain.k + 4 * (i as u32 % 3),
+                        tile_tokens: [32, 64][i % 2],
+                        experts: None,
+                        outcome: Outcome::PLAIN,
+                        finish,
+                        ..plain
+                    },
                     tokens,
                 );
             }

@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Finish, Format, Matvec, Step, matvec_reference};
+use kinglet::kernels::{Finish, Format, Matvec, Outcome, Step, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -51,7 +51,7 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matvec) {
 fn kernel(format: Format, rows: u32, k: u32, vectors: u32) -> Matvec {
     let padded = rows.next_multiple_of(4);
     let finish = Finish::Store { y_stride: padded, y_first: 0, accumulate: false };
-    Matvec { format, rows, k, vectors, x_stride: k, norm: None, finish }
+    Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, outcome: Outcome::PLAIN, finish }
 }
 
 #[test]
@@ -59,14 +59,22 @@ fn every_number_of_vectors_and_odd_shapes() {
     for gpu in open_both() {
         let mut random = Random(1);
         for format in Format::ALL {
-            for vectors in 1..=8 {
+            // Every number of vectors with every kind of scale; any two with every format.
+            let all = matches!(format, Format::F32 | Format::Q4_0 | Format::Q4_1 | Format::Q4_K | Format::Q6_K);
+            let any = 2 + random.below(7) as u32;
+            for vectors in (1..=8).filter(|vectors| all || [1, any].contains(vectors)) {
                 let rows = [1, 2, 3, 5, 7, 13, 66, 129][random.below(8) as usize];
                 let blocks = [1, 2, 3, 9, 17, 33][random.below(6) as usize];
-                let plain = kernel(format, rows, blocks * format.block_columns(), vectors);
+                let k = u32::next_multiple_of(32 * blocks, format.block_columns());
+                let plain = kernel(format, rows, k, vectors);
                 let y_first = 4 * random.below(3) as u32;
                 let y_stride = y_first + rows.next_multiple_of(4) + 4;
                 let finish = Finish::Store { y_stride, y_first, accumulate: vectors % 2 == 0 };
-                check(&gpu, &mut random, Matvec { x_stride: plain.k + 4 * (vectors % 3), finish, ..plain });
+                check(
+                    &gpu,
+                    &mut random,
+                    Matvec { x_stride: plain.k + 4 * (vectors % 3), experts: None, outcome: Outcome::PLAIN, finish, ..plain },
+                );
             }
         }
     }
@@ -77,8 +85,8 @@ fn one_block_and_every_width_of_the_group() {
     for gpu in open_both() {
         let mut random = Random(2);
         for format in Format::ALL {
-            for (rows, blocks) in [(1, 1), (2, 1), (3, 15), (5, 16), (1, 31), (6, 32), (3, 127), (5, 128), (1, 131)] {
-                check(&gpu, &mut random, kernel(format, rows, blocks * format.block_columns(), 1));
+            for (rows, columns) in [(1, 8), (2, 32), (3, 240), (5, 256), (1, 992), (6, 1024), (3, 2032), (5, 4096)] {
+                check(&gpu, &mut random, kernel(format, rows, u32::next_multiple_of(columns, format.block_columns()), 1));
             }
         }
     }

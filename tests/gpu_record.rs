@@ -5,7 +5,7 @@ mod common;
 
 use common::{Random, download};
 use kinglet::gpu::{Binding, Gpu, GpuError, GpuOptions, Plan, Ran, Span};
-use kinglet::kernels::{RmsNorm, Swiglu};
+use kinglet::kernels::{Activation, Gated, Norm, NormKind, NormTarget};
 use pollster::block_on;
 
 const SPAN: Span = Span { position: 0, rows: 3 };
@@ -19,8 +19,12 @@ fn run(gpu: &Gpu, times: usize, recorded: bool) -> (Vec<Vec<Ran>>, Plan, Vec<f32
     let [hidden, y] = ["hidden", "y"].map(|label| gpu.buffer(label, u64::from(4 * K * SPAN.rows)).unwrap());
     let mut plan = Plan::default();
     for _ in 0..times {
-        plan.push(gpu, &Swiglu { k: K, x_stride: 2 * K, up_first: K }.dispatch(), &[&x, &hidden].map(Binding::from));
-        let norm = RmsNorm { k: K, epsilon: 1e-5 };
+        plan.push(
+            gpu,
+            &Gated { activation: Activation::Silu, k: K, x_stride: 2 * K, up_first: K }.dispatch(),
+            &[&x, &hidden].map(Binding::from),
+        );
+        let norm = Norm { kind: NormKind::Rms, k: K, epsilon: 1e-5, bias: false, target: NormTarget::Rows };
         plan.push(gpu, &norm.dispatch(gpu.capabilities()), &[&hidden, &weight, &y].map(Binding::from));
     }
     if recorded {

@@ -7,7 +7,7 @@ mod common {
 
 use common::gpu::{Random, download, open};
 use kinglet::gpu::{Buffer, Dispatch, Gpu, Plan, Span};
-use kinglet::kernels::{Finish, Format, KvType, Matmul, Matvec, RopeKv, Step, rope_reference, rope_turns};
+use kinglet::kernels::{Finish, Format, KvType, Matmul, Matvec, Outcome, RopeKv, Step, rope_reference, rope_turns};
 
 /// What the kernel must not write. It is exact in f16.
 const UNTOUCHED: f32 = 1024.0;
@@ -42,12 +42,25 @@ fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span, split:
     let mut plan = Plan::default();
     let size = width(&kernel);
     for (first, rows) in [(0, split), (split, size - split)].into_iter().filter(|(_, rows)| *rows > 0) {
-        let finish = Finish::RopeKv(RopeKv { first, ..kernel });
+        let finish = Finish::RopeKv { heads: kernel, first };
         let (format, k_size) = (Format::F32, size);
         let dispatch: Dispatch = match span.rows {
-            1..=3 => Matvec { format, rows, k: k_size, vectors: span.rows, x_stride: size, norm: None, finish }
-                .dispatch(gpu.capabilities()),
-            _ => Matmul { format, rows, k: k_size, x_stride: size, tile_tokens: 64, finish }.dispatch(),
+            1..=3 => Matvec {
+                format,
+                rows,
+                k: k_size,
+                vectors: span.rows,
+                x_stride: size,
+                norm: None,
+                experts: None,
+                outcome: Outcome::PLAIN,
+                finish,
+            }
+            .dispatch(gpu.capabilities()),
+            _ => {
+                Matmul { format, rows, k: k_size, x_stride: size, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish }
+                    .dispatch()
+            }
         };
         let quants = identity(gpu, size, first);
         plan.push(gpu, &dispatch, &[&quants, &quants, &qkv, &step, &turns, &q, &k, &v].map(Buffer::whole));
@@ -61,7 +74,17 @@ fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span, split:
 }
 
 fn kernel(heads: u32, kv_heads: u32, head_dim: u32, rope_dims: u32) -> RopeKv {
-    RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor: 1.0, context: 40, kv_type: KvType::F32, first: 0 }
+    RopeKv {
+        heads,
+        kv_heads,
+        head_dim,
+        rope_dims,
+        attention_factor: 1.0,
+        temperature: None,
+        context: 40,
+        capacity: 40,
+        kv_type: KvType::F32,
+    }
 }
 
 /// Every element of q and of the caches against the twin: the frequencies themselves, not their rounded turns.
@@ -137,7 +160,7 @@ fn positions_far_out() {
     let mut random = Random(3);
     for position in [4095, 65_536, 131_060] {
         let plain = kernel(2, 1, 16, 16);
-        let kernel = RopeKv { context: 131_072, kv_type: KvType::F16, ..plain };
+        let kernel = RopeKv { context: 131_072, capacity: 131_072, kv_type: KvType::F16, ..plain };
         check(&gpu, &mut random, kernel, &freqs(8, 10_000.0), Span { position, rows: 3 });
     }
 }

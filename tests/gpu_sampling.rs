@@ -10,7 +10,7 @@ use common::gpu::{Random, download, open, open_both, worst};
 use common::weights::Matrix;
 use kinglet::gpu::{Buffer, Gpu, Plan, Span};
 use kinglet::kernels::{
-    Finish, Format, Matvec, Next, SamplePick, Sequence, Step, embed_reference, penalty_reference, philox_reference,
+    Finish, Format, Matvec, Next, Outcome, SamplePick, Sequence, Step, embed_reference, penalty_reference, philox_reference,
     sample_reference,
 };
 use kinglet::sampling::SamplingParams;
@@ -52,7 +52,17 @@ impl<'a> Sampler<'a> {
         let sequence = gpu.buffer("sequence", Sequence::bytes(vocab)).unwrap();
         let ids = gpu.buffer("ids", 16).unwrap();
         let finish = Finish::Logits { vocab, first: 0, partial_first: 0 };
-        let product = Matvec { format: Format::F32, rows: vocab, k: 8, vectors: 1, x_stride: 8, norm: None, finish };
+        let product = Matvec {
+            format: Format::F32,
+            rows: vocab,
+            k: 8,
+            vectors: 1,
+            x_stride: 8,
+            norm: None,
+            experts: None,
+            outcome: Outcome::PLAIN,
+            finish,
+        };
         let partials = gpu.buffer("partials", SamplePick::partials_bytes(product.workgroups())).unwrap();
         let [mut head, mut picks] = [Plan::default(), Plan::default()];
         let bindings = [&weights, &weights, &x, &sequence, &logits, &partials].map(Into::into);

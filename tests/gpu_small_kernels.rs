@@ -9,7 +9,9 @@ mod common {
 use common::gpu::{Random, open_both, run, worst};
 use common::weights::Matrix;
 use kinglet::gpu::Span;
-use kinglet::kernels::{Embed, Format, RmsNorm, Step, Swiglu, Weigh, embed_reference, rms_norm_reference, swiglu_reference};
+use kinglet::kernels::{
+    Activation, Embed, Format, Gated, Norm, NormKind, NormTarget, Step, Weigh, embed_reference, gated_reference, rms_norm_reference,
+};
 
 /// What a kernel must neither read nor write.
 const UNTOUCHED: f32 = 1e30;
@@ -30,7 +32,7 @@ fn embed() {
                 let ids: Vec<u32> = (0..9).map(|_| random.below(u64::from(rows)) as u32).collect();
                 let y = gpu.upload("y", &vec![UNTOUCHED; 9 * y_stride as usize]).unwrap();
                 let ids_buffer = gpu.upload("ids", &ids).unwrap();
-                let kernel = Embed { format, first_row: 0, rows, k, y_stride, scale };
+                let kernel = Embed { format, first_row: 0, rows, k, y_stride, scale, positions: false };
                 let bindings = [&matrix.quants, &matrix.scales, &ids_buffer, &y].map(|buffer| buffer.whole());
                 let after = run(&gpu, &kernel.dispatch(), &bindings, Span { position: 0, rows: 9 }, &y);
                 let expected = embed_reference(&matrix.values, &ids, k as usize, f64::from(scale));
@@ -63,7 +65,8 @@ fn embed_in_shards() {
     let ids_buffer = gpu.upload("ids", &ids).unwrap();
     let mut after = Vec::new();
     for (first_row, rows, matrix) in &shards {
-        let kernel = Embed { format: Format::Q8_0, first_row: *first_row, rows: *rows, k, y_stride: k, scale: 1.0 };
+        let kernel =
+            Embed { format: Format::Q8_0, first_row: *first_row, rows: *rows, k, y_stride: k, scale: 1.0, positions: false };
         let bindings = [&matrix.quants, &matrix.scales, &ids_buffer, &y].map(|buffer| buffer.whole());
         after = run(&gpu, &kernel.dispatch(), &bindings, Span { position: 0, rows: ids.len() as u32 }, &y);
     }
@@ -83,7 +86,7 @@ fn rms_norm() {
             let x: Vec<f32> = random.vector((capacity * k) as usize).iter().map(|x| x * size).collect();
             let weight = random.vector(k as usize);
             let y = gpu.upload("y", &vec![UNTOUCHED; (capacity * k) as usize]).unwrap();
-            let kernel = RmsNorm { k, epsilon: 1e-5 };
+            let kernel = Norm { kind: NormKind::Rms, k, epsilon: 1e-5, bias: false, target: NormTarget::Rows };
             let inputs = [gpu.upload("x", &x).unwrap(), gpu.upload("weight", &weight).unwrap()];
             let bindings = [&inputs[0], &inputs[1], &y].map(|buffer| buffer.whole());
             let after = run(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 3, rows }, &y);
@@ -130,12 +133,14 @@ fn swiglu() {
         x[0] = 200.0;
         x[1] = -200.0;
         let y = gpu.upload("y", &vec![UNTOUCHED; ((rows + 1) * k) as usize]).unwrap();
-        let kernel = Swiglu { k, x_stride, up_first };
+        let kernel = Gated { activation: Activation::Silu, k, x_stride, up_first };
         let bindings = [gpu.upload("x", &x).unwrap().whole(), y.whole()];
         let after = run(&gpu, &kernel.dispatch(), &bindings, Span { position: 0, rows }, &y);
         let expected: Vec<f64> = x
             .chunks_exact(x_stride as usize)
-            .flat_map(|row| swiglu_reference(&wide(&row[..k as usize]), &wide(&row[up_first as usize..][..k as usize])))
+            .flat_map(|row| {
+                gated_reference(Activation::Silu, &wide(&row[..k as usize]), &wide(&row[up_first as usize..][..k as usize]))
+            })
             .collect();
         let error = worst(&after[..expected.len()], &expected);
         assert!(error < 2e-6, "{kernel:?}, {rows} rows: error {error}");

@@ -4,8 +4,8 @@
 
 use kinglet::gpu::{Access, Capabilities, Shader};
 use kinglet::kernels::{
-    Attention, DeferredNorm, Embed, Finish, Format, KvType, Matmul, Matvec, Next, Reorder, Repack, RmsNorm, RopeKv, SamplePick,
-    Swiglu, Weigh,
+    Activation, Attention, DeferredNorm, Embed, Finish, Format, Gated, KvType, Matmul, Matvec, Next, Norm, NormKind, NormTarget,
+    Outcome, Reorder, Repack, RopeKv, SamplePick, Weigh,
 };
 
 const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false };
@@ -17,13 +17,21 @@ fn products(shaders: &mut Vec<Shader>, format: Format, finish: Finish) {
     let row_alone = matches!(finish, Finish::Residual { .. } | Finish::Logits { .. });
     if !row_alone {
         for tile_tokens in [32, 64] {
-            shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, finish }.dispatch().shader);
+            shaders.push(
+                Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, outcome: Outcome::PLAIN, finish }
+                    .dispatch()
+                    .shader,
+            );
         }
     }
     for vectors in if row_alone { vec![1] } else { vec![1, 8] } {
         for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })] {
             for capabilities in [TIER_C, SUBGROUPS] {
-                shaders.push(Matvec { format, rows, k, vectors, x_stride: k, norm, finish }.dispatch(capabilities).shader);
+                shaders.push(
+                    Matvec { format, rows, k, vectors, x_stride: k, norm, experts: None, outcome: Outcome::PLAIN, finish }
+                        .dispatch(capabilities)
+                        .shader,
+                );
             }
         }
     }
@@ -35,14 +43,14 @@ fn matrices(shaders: &mut Vec<Shader>) {
         for reorder in [None, Some(Reorder { head_rows: 64, rope_dims: 32 })] {
             shaders.push(Repack { format, k, reorder }.shader());
         }
-        shaders.push(Embed { format, first_row: 0, rows, k, y_stride: k, scale: 1.0 }.dispatch().shader);
+        shaders.push(Embed { format, first_row: 0, rows, k, y_stride: k, scale: 1.0, positions: false }.dispatch().shader);
         products(shaders, format, Finish::Store { y_stride: rows, y_first: 0, accumulate: false });
         let next = Next::Embed { format, k, scale: 1.0, norm_partials: 9 };
         shaders.push(SamplePick { vocab: 49_152, partials: 768, next }.dispatch().shader);
     }
     let format = Format::Q4_0;
     products(shaders, format, Finish::Store { y_stride: 640, y_first: 64, accumulate: true });
-    products(shaders, format, Finish::Swiglu { y_stride: 288, first: 0 });
+    products(shaders, format, Finish::Gated { activation: Activation::Silu, weighted: false, y_stride: 288, first: 0 });
     products(shaders, format, Finish::Residual { k: 576, first: 0, weighted_stride: 640, partial_first: 0 });
     products(shaders, format, Finish::Logits { vocab: 576, first: 0, partial_first: 0 });
 }
@@ -51,7 +59,18 @@ fn attention(shaders: &mut Vec<Shader>) {
     for kv_type in KvType::ALL {
         for (heads, kv_heads, head_dim) in [(9, 3, 64), (14, 2, 64), (32, 8, 128), (8, 1, 256), (4, 4, 80)] {
             let context = 4096;
-            let attention = Attention { heads, kv_heads, head_dim, context, kv_type, scale: 0.125 };
+            let attention = Attention {
+                heads,
+                kv_heads,
+                head_dim,
+                context,
+                capacity: context,
+                window: 0,
+                kv_type,
+                scale: 0.125,
+                soft_cap: 0.0,
+                alibi: 0.0,
+            };
             shaders.push(attention.prefill().shader);
             for capabilities in [TIER_C, SUBGROUPS] {
                 shaders.push(attention.decode_short(capabilities).shader);
@@ -59,8 +78,18 @@ fn attention(shaders: &mut Vec<Shader>) {
                 shaders.push(attention.merge(capabilities).shader);
             }
             let (rope_dims, attention_factor) = (head_dim / 2, 1.0);
-            let rope = RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor, context, kv_type, first: 0 };
-            products(shaders, Format::Q8_0, Finish::RopeKv(rope));
+            let rope = RopeKv {
+                heads,
+                kv_heads,
+                head_dim,
+                rope_dims,
+                attention_factor,
+                temperature: None,
+                context,
+                capacity: context,
+                kv_type,
+            };
+            products(shaders, Format::Q8_0, Finish::RopeKv { heads: rope, first: 0 });
         }
     }
 }
@@ -70,10 +99,14 @@ fn all() -> Vec<Shader> {
     matrices(&mut shaders);
     attention(&mut shaders);
     for capabilities in [TIER_C, SUBGROUPS] {
-        shaders.push(RmsNorm { k: 576, epsilon: 1e-5 }.dispatch(capabilities).shader);
+        shaders.push(
+            Norm { kind: NormKind::Rms, k: 576, epsilon: 1e-5, bias: false, target: NormTarget::Rows }
+                .dispatch(capabilities)
+                .shader,
+        );
         shaders.push(Weigh { k: 576, partials: 9 }.dispatch(capabilities).shader);
     }
-    shaders.push(Swiglu { k: 1536, x_stride: 3072, up_first: 1536 }.dispatch().shader);
+    shaders.push(Gated { activation: Activation::Silu, k: 1536, x_stride: 3072, up_first: 1536 }.dispatch().shader);
     for vocab in [1, 49_152, 262_144] {
         shaders.push(SamplePick { vocab, partials: vocab.div_ceil(64), next: Next::Id }.dispatch().shader);
     }

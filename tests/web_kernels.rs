@@ -8,7 +8,10 @@ mod weights;
 
 use gpu::{Random, worst};
 use kinglet::gpu::{Binding, Dispatch, Gpu, GpuOptions, Plan, Span};
-use kinglet::kernels::{Attention, Finish, Format, KvType, Matmul, Matvec, RmsNorm, Step, matvec_reference, rms_norm_reference};
+use kinglet::kernels::{
+    Attention, Finish, Format, KvType, Matmul, Matvec, Norm, NormKind, NormTarget, Outcome, Step, matvec_reference,
+    rms_norm_reference,
+};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use weights::Matrix;
 
@@ -36,8 +39,9 @@ fn wide(values: &[f32]) -> Vec<f64> {
 async fn products_of_every_format() {
     let gpu = open().await;
     let mut random = Random(1);
-    let (rows, k) = (28u32, 96u32);
+    let rows = 28u32;
     for format in Format::ALL {
+        let k = 3 * format.block_columns();
         let w = Matrix::random(&gpu, &mut random, format, rows, k);
         for vectors in [1u32, 3] {
             let x = random.vector((vectors * k) as usize);
@@ -46,13 +50,14 @@ async fn products_of_every_format() {
             let y = gpu.buffer("y", 4 * u64::from(vectors * rows)).unwrap();
             let span = Span { position: 0, rows: vectors };
             let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
-            let shape = Matvec { format, rows, k, vectors, x_stride: k, norm: None, finish };
+            let shape =
+                Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, outcome: Outcome::PLAIN, finish };
             let step = gpu.upload("step", &[Step { position: 0, rows: vectors, drawn: 0, token: 0 }]).unwrap();
             let bindings = [&w.quants, &w.scales, &x, &step, &y].map(Binding::from).to_vec();
             let actual = run(&gpu, &[(shape.dispatch(gpu.capabilities()), bindings.clone())], span, &y).await;
             let off = worst(&actual[..expected.len()], &expected);
             assert!(off < 1e-5, "matvec {format:?} x {vectors} off by {off}");
-            let shape = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, finish };
+            let shape = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish };
             let actual = run(&gpu, &[(shape.dispatch(), bindings)], span, &y).await;
             let off = worst(&actual[..expected.len()], &expected);
             assert!(off < 1e-5, "matmul {format:?} x {vectors} off by {off}");
@@ -69,7 +74,7 @@ async fn norm_of_every_row() {
     let expected = rms_norm_reference(&wide(&x), &wide(&weight), 1e-5);
     let [x, weight] = [x, weight].map(|values| gpu.upload("values", &values).unwrap());
     let y = gpu.buffer("y", x.size()).unwrap();
-    let norm = RmsNorm { k: k as u32, epsilon: 1e-5 };
+    let norm = Norm { kind: NormKind::Rms, k: k as u32, epsilon: 1e-5, bias: false, target: NormTarget::Rows };
     let bindings = [&x, &weight, &y].map(Binding::from).to_vec();
     let actual = run(&gpu, &[(norm.dispatch(gpu.capabilities()), bindings)], Span { position: 0, rows }, &y).await;
     let off = worst(&actual[..expected.len()], &expected);
@@ -82,7 +87,18 @@ async fn attention_of_one_row_and_of_many() {
     let mut random = Random(3);
     for (heads, kv_heads, head_dim, position) in [(4u32, 2u32, 24u32, 0u32), (9, 3, 64, 5), (9, 3, 64, 200), (8, 1, 128, 300)] {
         let context = 512u32;
-        let attention = Attention { heads, kv_heads, head_dim, context, kv_type: KvType::F32, scale: 0.2 };
+        let attention = Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            context,
+            capacity: context,
+            window: 0,
+            kv_type: KvType::F32,
+            scale: 0.2,
+            soft_cap: 0.0,
+            alibi: 0.0,
+        };
         let q = random.vector((heads * head_dim) as usize);
         let [k, v] = [0; 2].map(|_| random.vector((kv_heads * context * head_dim) as usize));
         let expected = attention.reference(&wide(&q), &wide(&k), &wide(&v), position as usize);

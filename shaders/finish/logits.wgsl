@@ -19,8 +19,8 @@ fn penalized(logit: vec4<f32>, quad: u32) -> vec4<f32> {
 
 fn finish(token: u32, pair: u32, a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
   let quad = Y_FIRST + 2u * pair;
-  let first = penalized(a, quad);
-  let second = penalized(b, quad + 1u);
+  let first = penalized(outcome(quad, a), quad);
+  let second = penalized(outcome(quad + 1u, b), quad + 1u);
   logits[quad] = first;
   if (2u * pair + 1u < QUADS) {
     logits[quad + 1u] = second;

@@ -9,7 +9,7 @@
 var<workgroup> group_squares: array<vec4<f32>, WORKGROUP / GROUP>;
 
 fn add(token: u32, quad: u32, value: vec4<f32>) -> vec4<f32> {
-  let sum = residual[token * RESIDUAL_STRIDE + quad] + value;
+  let sum = residual[token * RESIDUAL_STRIDE + quad] + outcome(quad, value);
   residual[token * RESIDUAL_STRIDE + quad] = sum;
   weighted[token * WEIGHTED_STRIDE + quad] = sum * norm_weight[quad];
   return sum * sum;

@@ -1,9 +1,4 @@
-// The products are HEADS queries, KV_HEADS keys and KV_HEADS values of HEAD_DIM elements each; quad 0 of this matrix is quad Y_FIRST of them.
-// Queries and keys get rotary position embedding (Su et al. 2021); keys and values go into the layer's cache, [kv head][position < CONTEXT][HEAD_DIM].
-// The first ROPE_DIMS of a head turn in pairs of neighbours, the rest stays. Heads made for the other layout, where element i turns with element
-// i + ROPE_DIMS / 2, had their rows reordered when they were loaded: attention does not mind, as long as queries and keys agree.
-// turns[i] is pair i's turn per position in 2^-32 turns: rounded to half of that, a position p is off by p * 2^-33 turns at most,
-// which is 1e-4 radians at 128 Ki positions.
+// The products are queries, keys and values, quad 0 of this matrix quad Y_FIRST of them: they are turned and put where lib/heads.wgsl says.
 
 @group(0) @binding(3) var<storage, read> step: Step;
 @group(0) @binding(4) var<storage, read> turns: array<u32>;
@@ -11,37 +6,11 @@
 @group(0) @binding(6) var<storage, read_write> k: array<KvQuad>;
 @group(0) @binding(7) var<storage, read_write> v: array<KvQuad>;
 
-const HEAD_QUADS: u32 = HEAD_DIM / 4u;
-
-fn rotated_pair(pair: vec2<f32>, first_element: u32, position: u32) -> vec2<f32> {
-  if (first_element >= ROPE_DIMS) {
-    return pair;
-  }
-  let turn = ATTENTION_FACTOR * cos_sin(position * turns[first_element / 2u]);
-  return vec2<f32>(pair.x * turn.x - pair.y * turn.y, pair.x * turn.y + pair.y * turn.x);
-}
-
-fn rotated(quad: vec4<f32>, part: u32, position: u32) -> vec4<f32> {
-  return vec4<f32>(rotated_pair(quad.xy, 4u * part, position), rotated_pair(quad.zw, 4u * part + 2u, position));
-}
-
-fn place(token: u32, quad: u32, value: vec4<f32>) {
-  let head = quad / HEAD_QUADS;
-  let part = quad % HEAD_QUADS;
-  let position = step.position + token;
-  if (head < HEADS) {
-    q[token * (HEADS * HEAD_QUADS) + quad] = rotated(value, part, position);
-  } else if (head < HEADS + KV_HEADS && position < CONTEXT) {
-    k[((head - HEADS) * CONTEXT + position) * HEAD_QUADS + part] = quad_of(rotated(value, part, position));
-  } else if (head < HEADS + 2u * KV_HEADS && position < CONTEXT) {
-    v[((head - HEADS - KV_HEADS) * CONTEXT + position) * HEAD_QUADS + part] = quad_of(value);
-  }
-}
-
 fn finish(token: u32, pair: u32, a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
-  place(token, Y_FIRST + 2u * pair, a);
+  let quad = Y_FIRST + 2u * pair;
+  place(token, quad, outcome(quad, a));
   if (2u * pair + 1u < QUADS) {
-    place(token, Y_FIRST + 2u * pair + 1u, b);
+    place(token, quad + 1u, outcome(quad + 1u, b));
   }
   return vec4<u32>(0u);
 }

@@ -6,19 +6,20 @@
 @group(0) @binding(3) var<storage, read> step: Step;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 
-fn finish(token: u32, pair: u32, a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
-  let at = token * Y_STRIDE + Y_FIRST + 2u * pair;
+fn store(token: u32, quad: u32, value: vec4<f32>) {
+  let at = token * Y_STRIDE + quad;
   if (ACCUMULATE) {
-    y[at] += a;
+    y[at] += outcome(quad, value);
   } else {
-    y[at] = a;
+    y[at] = outcome(quad, value);
   }
+}
+
+fn finish(token: u32, pair: u32, a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
+  let quad = Y_FIRST + 2u * pair;
+  store(token, quad, a);
   if (2u * pair + 1u < QUADS) {
-    if (ACCUMULATE) {
-      y[at + 1u] += b;
-    } else {
-      y[at + 1u] = b;
-    }
+    store(token, quad + 1u, b);
   }
   return vec4<u32>(0u);
 }

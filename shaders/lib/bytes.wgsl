@@ -1,4 +1,4 @@
-// Reading a staged run of GGUF bytes, whose blocks are aligned to 2 bytes at best.
+// Reading a staged run of GGUF bytes, whose blocks are aligned to 2 bytes at best, and to none where a scale is one byte.
 
 struct Chunk {
   // First quad of the matrix that this run holds.
@@ -12,6 +12,10 @@ struct Chunk {
 @group(0) @binding(0) var<storage, read> staged: array<u32>;
 @group(0) @binding(1) var<storage, read> chunk: Chunk;
 @group(0) @binding(2) var<storage, read_write> quants: array<vec4<u32>>;
+
+fn byte_at(offset: u32) -> u32 {
+  return (staged[offset / 4u] >> (8u * (offset % 4u))) & 0xffu;
+}
 
 // The 16 bits at an even byte offset.
 fn half_at(offset: u32) -> u32 {

@@ -12,3 +12,13 @@ struct Scales {
 }
 
 @group(0) @binding(0) var<storage, read> quants: array<vec4<u32>>;
+
+// Byte j of a row's word is column j.
+fn bytes_to_columns(q: vec4<u32>) -> mat4x4<f32> {
+  return mat4x4<f32>(
+    vec4<f32>(q & vec4<u32>(0xffu)),
+    vec4<f32>((q >> vec4<u32>(8u)) & vec4<u32>(0xffu)),
+    vec4<f32>((q >> vec4<u32>(16u)) & vec4<u32>(0xffu)),
+    vec4<f32>(q >> vec4<u32>(24u)),
+  );
+}

@@ -1,6 +1,4 @@
 // BF16 (the upper half of an f32): a unit is four vec4 (component = row), each word two columns, the lower one in its lower half.
-const UNITS_PER_BLOCK: u32 = 1u;
-const HAS_OFFSET: bool = false;
 
 fn lower_column(q: vec4<u32>) -> vec4<f32> {
   return bitcast<vec4<f32>>(q << vec4<u32>(16u));
@@ -19,8 +17,4 @@ fn unit_quants(unit: u32) -> Unit {
     mat4x4<f32>(lower_column(a), upper_column(a), lower_column(b), upper_column(b)),
     mat4x4<f32>(lower_column(c), upper_column(c), lower_column(d), upper_column(d)),
   );
-}
-
-fn block_scales(block: u32) -> Scales {
-  return Scales(vec4<f32>(1.0), vec4<f32>(0.0));
 }

@@ -1,6 +1,4 @@
 // F16: a unit is four vec4 (component = row), each word two columns, the lower one in its lower half.
-const UNITS_PER_BLOCK: u32 = 1u;
-const HAS_OFFSET: bool = false;
 
 fn two_columns(q: vec4<u32>) -> array<vec4<f32>, 2> {
   let a = unpack2x16float(q.x);
@@ -16,8 +14,4 @@ fn unit_quants(unit: u32) -> Unit {
   let c = two_columns(quants[4u * unit + 2u]);
   let d = two_columns(quants[4u * unit + 3u]);
   return Unit(mat4x4<f32>(a[0], a[1], b[0], b[1]), mat4x4<f32>(c[0], c[1], d[0], d[1]));
-}
-
-fn block_scales(block: u32) -> Scales {
-  return Scales(vec4<f32>(1.0), vec4<f32>(0.0));
 }

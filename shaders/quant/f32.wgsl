@@ -1,6 +1,4 @@
 // F32: a unit is eight vec4 (component = row), one a column.
-const UNITS_PER_BLOCK: u32 = 1u;
-const HAS_OFFSET: bool = false;
 
 fn column(index: u32) -> vec4<f32> {
   return bitcast<vec4<f32>>(quants[index]);
@@ -12,8 +10,4 @@ fn unit_quants(unit: u32) -> Unit {
     mat4x4<f32>(column(first), column(first + 1u), column(first + 2u), column(first + 3u)),
     mat4x4<f32>(column(first + 4u), column(first + 5u), column(first + 6u), column(first + 7u)),
   );
-}
-
-fn block_scales(block: u32) -> Scales {
-  return Scales(vec4<f32>(1.0), vec4<f32>(0.0));
 }

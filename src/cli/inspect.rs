@@ -79,11 +79,12 @@ struct Config {
     kv_heads: u32,
     head_dim: u32,
     context: u32,
-    rms_epsilon: f32,
-    rope_base: f64,
-    rope_dims: u32,
-    rope_layout: String,
-    rope_scaling: String,
+    epsilon: f32,
+    rope_base: Option<f64>,
+    rope_dims: Option<u32>,
+    rope_layout: Option<String>,
+    rope_scaling: Option<String>,
+    window: Option<u32>,
     default_context: u32,
     kv_bytes_f16: u64,
     kv_bytes_f32: u64,
@@ -200,15 +201,17 @@ fn config_row(config: &ModelConfig) -> Config {
         kv_heads: config.kv_heads,
         head_dim: config.head_dim,
         context: config.context,
-        rms_epsilon: config.rms_epsilon,
-        rope_base: config.rope.base,
-        rope_dims: config.rope.dims,
-        rope_layout: format!("{:?}", config.rope.layout),
-        rope_scaling: match config.rope.scaling {
+        epsilon: config.epsilon,
+        rope_base: config.rope.map(|rope| rope.base),
+        rope_dims: config.rope.map(|rope| rope.dims),
+        rope_layout: config.rope.map(|rope| format!("{:?}", rope.layout)),
+        rope_scaling: config.rope.map(|rope| match rope.scaling {
             RopeScaling::None => "none".into(),
             RopeScaling::Linear { factor } => format!("linear, factor {factor}"),
             RopeScaling::Yarn { factor, original_context, .. } => format!("yarn, factor {factor} from {original_context}"),
-        },
+            RopeScaling::Long { original_context, .. } => format!("long, from {original_context}"),
+        }),
+        window: (config.window > 0).then_some(config.window),
         default_context,
         kv_bytes_f16: kv_bytes(KvType::F16),
         kv_bytes_f32: kv_bytes(KvType::F32),
@@ -279,10 +282,12 @@ fn print(report: &Report) -> Result<(), Failure> {
             c.layers, c.embedding, c.feed_forward, c.vocab
         ))?;
         output::line(format_args!("    {} heads of {}, {} of them for keys and values", c.heads, c.head_dim, c.kv_heads))?;
-        output::line(format_args!(
-            "    RoPE {} over {}, base {}, scaling {}",
-            c.rope_layout, c.rope_dims, c.rope_base, c.rope_scaling
-        ))?;
+        if let (Some(layout), Some(dims), Some(base), Some(scaling)) = (&c.rope_layout, c.rope_dims, c.rope_base, &c.rope_scaling) {
+            output::line(format_args!("    RoPE {layout} over {dims}, base {base}, scaling {scaling}"))?;
+        }
+        if let Some(window) = c.window {
+            output::line(format_args!("    some layers see the last {window} positions only"))?;
+        }
         output::line(format_args!(
             "    context {}; by default {}, whose KV cache takes {} (f16) or {} (f32)",
             c.context,

@@ -184,6 +184,7 @@ impl Engine {
 
         // At least the last token of the prompt has to run again: its logits choose the first token.
         let cached_tokens = self.cached.iter().zip(prompt).take(prompt.len() - 1).take_while(|(a, b)| a == b).count();
+        let cached_tokens = self.model.kept(cached_tokens);
         self.cached.truncate(cached_tokens);
         self.model.begin(&params.sampling, prompt);
         let first = self.prefill(prompt, cached_tokens, abort).await?;

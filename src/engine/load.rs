@@ -122,7 +122,7 @@ impl Engine {
             progress(Progress { phase: Phase::Weights, loaded, total });
             Ok(())
         };
-        let weights = WeightLoader::new(&gpu, &config, &gguf.tensors).load(source, report).await?;
+        let weights = WeightLoader::new(&gpu, &config, context, &gguf.tensors).load(source, report).await?;
         progress(Progress { phase: Phase::Compile, loaded, total });
         let model = Model::new(&gpu, config, weights, context, options.kv_type)?;
         gpu.idle().await?;

@@ -27,12 +27,30 @@ pub enum Grid {
         /// Rows that one workgroup handles.
         tile: u32,
     },
+    /// `x` workgroups for each of `choices` experts.
+    Choices {
+        /// Workgroups in x.
+        x: u32,
+        /// Workgroups in y.
+        choices: u32,
+    },
+    /// `x` workgroups for every `tile` rows, for each expert: all rows may choose the same.
+    Experts {
+        /// Workgroups in x.
+        x: u32,
+        /// Rows that one workgroup handles.
+        tile: u32,
+        /// Workgroups in z.
+        experts: u32,
+    },
     /// `x` workgroups for every `tile` positions of the context so far.
     Context {
         /// Workgroups in x.
         x: u32,
         /// Positions that one workgroup handles.
         tile: u32,
+        /// Times x that there are workgroups at most.
+        most: u32,
     },
 }
 
@@ -48,7 +66,9 @@ impl Grid {
                 [count.div_ceil(y), y, 1]
             }
             Grid::Rows { x, tile } => [x, span.rows.div_ceil(tile), 1],
-            Grid::Context { x, tile } => [x, (span.position + span.rows).div_ceil(tile), 1],
+            Grid::Choices { x, choices } => [x, choices, 1],
+            Grid::Experts { x, tile, experts } => [x, span.rows.div_ceil(tile), experts],
+            Grid::Context { x, tile, most } => [x, (span.position + span.rows).div_ceil(tile).min(most), 1],
         }
     }
 }
@@ -58,8 +78,10 @@ impl Grid {
 pub struct Traffic {
     /// In every dispatch.
     pub fixed: u64,
-    /// For every position of the context so far.
+    /// For every position of the context so far,
     pub per_position: u64,
+    /// but for so many at most; 0 for no limit.
+    pub most_positions: u32,
     /// For every row.
     pub per_row: u64,
 }
@@ -67,7 +89,9 @@ pub struct Traffic {
 impl Traffic {
     /// Bytes for one run over `span`.
     pub fn bytes(self, span: Span) -> u64 {
-        self.fixed + self.per_position * u64::from(span.position + span.rows) + self.per_row * u64::from(span.rows)
+        let positions = span.position + span.rows;
+        let read = if self.most_positions > 0 { positions.min(self.most_positions) } else { positions };
+        self.fixed + self.per_position * u64::from(read) + self.per_row * u64::from(span.rows)
     }
 }
 

@@ -34,18 +34,15 @@ impl Attention {
         let heads_per_kv = self.heads_per_kv();
         let blocks = heads_per_kv.div_ceil(MAX_PACK);
         let pack = heads_per_kv.div_ceil(blocks);
-        let source = Source::new()
-            .uint("HEADS_PER_KV", heads_per_kv)
-            .uint("HEAD_DIM", self.head_dim)
-            .uint("CONTEXT", self.context)
+        let source = self
+            .source()
             .uint("SPLITS", self.splits())
             .uint("BLOCKS", blocks)
             .uint("PACK", pack)
             .uint("SLOTS", slots(self.head_dim / 4))
             .uint("ROUND", round(pack, self.head_dim / 4))
-            .flag("DIRECT", direct)
-            .float("SCALE", self.scale);
-        let shader = self.kv_type.access(source).step().reduce(WORKGROUP, GROUP, capabilities).build(
+            .flag("DIRECT", direct);
+        let shader = source.reduce(WORKGROUP, GROUP, capabilities).build(
             "attention_decode",
             include_str!("../../shaders/attention_decode.wgsl"),
             &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Read],
@@ -55,10 +52,11 @@ impl Attention {
             grid: if direct {
                 Grid::Linear(self.kv_heads * blocks)
             } else {
-                Grid::Context { x: self.kv_heads * blocks, tile: SPLIT }
+                Grid::Context { x: self.kv_heads * blocks, tile: SPLIT, most: self.splits() }
             },
             traffic: Traffic {
                 per_position: u64::from(blocks) * self.position_bytes(),
+                most_positions: self.most_positions(),
                 per_row: self.row_bytes(),
                 ..Default::default()
             },
@@ -83,7 +81,12 @@ impl Attention {
             shader,
             grid: Grid::Linear(self.heads),
             // A stretch that has only begun counts as a whole one: half a stretch more than its positions, on average.
-            traffic: Traffic { fixed: split_bytes / 2, per_position: split_bytes / u64::from(SPLIT), ..Default::default() },
+            traffic: Traffic {
+                fixed: split_bytes / 2,
+                per_position: split_bytes / u64::from(SPLIT),
+                most_positions: self.most_positions(),
+                ..Default::default()
+            },
         }
     }
 
@@ -94,7 +97,7 @@ impl Attention {
 
     /// Stretches of a full context.
     fn splits(&self) -> u32 {
-        self.context.div_ceil(SPLIT)
+        self.most_positions().div_ceil(SPLIT)
     }
 
     /// Bytes of one stretch of one head: its sums, and what they are relative to.

@@ -4,7 +4,7 @@ use super::format::Format;
 use super::source::Source;
 use crate::gpu::{Access, Dispatch, Grid, Traffic};
 
-/// Row `ids[r]` of W into row r of y, for the step's rows. Bindings: quants, scales, ids, y.
+/// Row `ids[r]` of W into row r of y, for the step's rows. Bindings: quants, scales, ids (for positions the step), y.
 #[derive(Debug, Clone, Copy)]
 pub struct Embed {
     /// Weight format.
@@ -19,6 +19,8 @@ pub struct Embed {
     pub y_stride: u32,
     /// Factor on every value (1 for most families).
     pub scale: f32,
+    /// The rows of W are learned positions: the row of each token's position is added to y.
+    pub positions: bool,
 }
 
 impl Embed {
@@ -30,7 +32,8 @@ impl Embed {
             .uint("FIRST_ROW", self.first_row)
             .uint("ROWS", self.rows)
             .uint("Y_STRIDE", self.y_stride / 4)
-            .float("SCALE", self.scale);
+            .float("SCALE", self.scale)
+            .flag("POSITIONS", self.positions);
         let source = self.format.read(source).fragment(include_str!("../../shaders/lib/row.wgsl"));
         let shader = source.build(
             "embed",

@@ -2,11 +2,16 @@
 //!
 //! A matrix of `rows` × `columns` is stored in *quads* of 4 consecutive rows and *units* of 8 consecutive columns. Plane 0 holds the quants,
 //! `[quad][unit]`, each `vec4` one word of each of the 4 rows; plane 1 holds what a block's rows share, `[quad][block]`.
+//!
+//! A weight is `scale * quant + offset`. Three fragments read it, and each serves all formats that agree in its part: how the quants' bits
+//! lie (`shaders/quant/`), what number such bits stand for (`shaders/value/`), and where scale and offset come from (`shaders/scale/`).
+//! All scales stay as exact as the file has them: f16 and integers, which the kernels multiply in f32, where their product still fits.
 
 use super::source::Source;
 
 /// How a matrix's weights are stored on the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types, reason = "GGUF's own names")]
 pub enum Format {
     /// IEEE single precision.
     F32,
@@ -18,8 +23,40 @@ pub enum Format {
     Q4_0,
     /// GGUF Q4_1.
     Q4_1,
+    /// GGUF Q5_0.
+    Q5_0,
+    /// GGUF Q5_1.
+    Q5_1,
     /// GGUF Q8_0.
     Q8_0,
+    /// GGUF Q8_1.
+    Q8_1,
+    /// GGUF Q2_K.
+    Q2_K,
+    /// GGUF Q3_K.
+    Q3_K,
+    /// GGUF Q4_K.
+    Q4_K,
+    /// GGUF Q5_K.
+    Q5_K,
+    /// GGUF Q6_K.
+    Q6_K,
+    /// GGUF IQ4_NL.
+    IQ4_NL,
+    /// GGUF IQ4_XS.
+    IQ4_XS,
+    /// GGUF TQ1_0.
+    TQ1_0,
+    /// GGUF TQ2_0.
+    TQ2_0,
+    /// GGUF MXFP4.
+    MXFP4,
+    /// GGUF NVFP4.
+    NVFP4,
+    /// GGUF Q1_0.
+    Q1_0,
+    /// GGUF Q2_0.
+    Q2_0,
 }
 
 /// Bytes of a matrix's two planes.
@@ -31,82 +68,228 @@ pub struct Planes {
     pub scales: u64,
 }
 
+/// What there is to know of a format.
+struct Layout {
+    name: &'static str,
+    /// Columns and bytes of a GGUF block.
+    block: [u32; 2],
+    /// Bits of a weight in plane 0: the low ones, and the high ones, which lie in words of their own behind those of their group.
+    bits: [u32; 2],
+    /// Columns that share a scale.
+    scale_columns: u32,
+    /// In plane 1, for each GGUF block of 4 rows: words that hold its f16 numbers, and words of one byte a row behind them.
+    shared_words: [u32; 2],
+    /// Of `shaders/scale/`: a constant factor on scales, and what is added to quants.
+    factor: f32,
+    offset: f32,
+    /// Fragments that read it: the quants' bits, their values, the scales.
+    read: [&'static str; 3],
+    /// The fragment that reads its GGUF blocks, none for plain numbers.
+    gguf: Option<&'static str>,
+}
+
+const ONES: &str = include_str!("../../shaders/quant/ones.wgsl");
+const TWOS: &str = include_str!("../../shaders/quant/twos.wgsl");
+const TWOS_1: &str = include_str!("../../shaders/quant/twos_1.wgsl");
+const NIBBLES: &str = include_str!("../../shaders/quant/nibbles.wgsl");
+const NIBBLES_1: &str = include_str!("../../shaders/quant/nibbles_1.wgsl");
+const NIBBLES_2: &str = include_str!("../../shaders/quant/nibbles_2.wgsl");
+const BYTES: &str = include_str!("../../shaders/quant/bytes.wgsl");
+const UNSIGNED: &str = include_str!("../../shaders/value/unsigned.wgsl");
+const SIGNED: &str = include_str!("../../shaders/value/signed.wgsl");
+const IQ4: &str = include_str!("../../shaders/value/iq4.wgsl");
+const E2M1: &str = include_str!("../../shaders/value/e2m1.wgsl");
+const HALF: &str = include_str!("../../shaders/scale/half.wgsl");
+const PAIR: &str = include_str!("../../shaders/scale/pair.wgsl");
+const HALF_BYTES: &str = include_str!("../../shaders/scale/half_bytes.wgsl");
+const PAIR_NIBBLES: &str = include_str!("../../shaders/scale/pair_nibbles.wgsl");
+const PAIR_BYTES: &str = include_str!("../../shaders/scale/pair_bytes.wgsl");
+const E8M0: &str = include_str!("../../shaders/scale/e8m0.wgsl");
+const E4M3: &str = include_str!("../../shaders/scale/e4m3.wgsl");
+
+/// Numbers of `bits` bits without scales.
+const fn plain(name: &'static str, bits: u32, unit: &'static str) -> Layout {
+    let read = [unit, "", include_str!("../../shaders/scale/none.wgsl")];
+    Layout {
+        name,
+        block: [8, bits],
+        bits: [bits, 0],
+        scale_columns: 8,
+        shared_words: [0, 0],
+        factor: 1.0,
+        offset: 0.0,
+        read,
+        gguf: None,
+    }
+}
+
+macro_rules! gguf {
+    ($file:literal) => {
+        Some(include_str!(concat!("../../shaders/repack/", $file, ".wgsl")))
+    };
+}
+
+/// One f16 scale for a whole GGUF block.
+const HALVES: Layout = Layout {
+    name: "",
+    block: [32, 0],
+    bits: [4, 0],
+    scale_columns: 32,
+    shared_words: [2, 0],
+    factor: 1.0,
+    offset: 0.0,
+    read: [NIBBLES, UNSIGNED, HALF],
+    gguf: None,
+};
+
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 6] = [Format::F32, Format::F16, Format::BF16, Format::Q4_0, Format::Q4_1, Format::Q8_0];
+    pub const ALL: [Format; 22] = [
+        Format::F32,
+        Format::F16,
+        Format::BF16,
+        Format::Q4_0,
+        Format::Q4_1,
+        Format::Q5_0,
+        Format::Q5_1,
+        Format::Q8_0,
+        Format::Q8_1,
+        Format::Q2_K,
+        Format::Q3_K,
+        Format::Q4_K,
+        Format::Q5_K,
+        Format::Q6_K,
+        Format::IQ4_NL,
+        Format::IQ4_XS,
+        Format::TQ1_0,
+        Format::TQ2_0,
+        Format::MXFP4,
+        Format::NVFP4,
+        Format::Q1_0,
+        Format::Q2_0,
+    ];
 
-    /// GGUF's name of the type.
-    pub fn name(self) -> &'static str {
+    #[rustfmt::skip]
+    const fn layout(self) -> Layout {
+        let pairs = Layout { shared_words: [4, 0], read: [NIBBLES, UNSIGNED, PAIR], ..HALVES };
+        let ternary = Layout { bits: [2, 0], scale_columns: 256, offset: -1.0, read: [TWOS, UNSIGNED, HALF], ..HALVES };
         match self {
-            Format::F32 => "F32",
-            Format::F16 => "F16",
-            Format::BF16 => "BF16",
-            Format::Q4_0 => "Q4_0",
-            Format::Q4_1 => "Q4_1",
-            Format::Q8_0 => "Q8_0",
+            Format::F32 => plain("F32", 32, include_str!("../../shaders/quant/f32.wgsl")),
+            Format::F16 => plain("F16", 16, include_str!("../../shaders/quant/f16.wgsl")),
+            Format::BF16 => plain("BF16", 16, include_str!("../../shaders/quant/bf16.wgsl")),
+            Format::Q4_0 => Layout { name: "Q4_0", block: [32, 18], offset: -8.0, gguf: gguf!("q4_0"), ..HALVES },
+            Format::Q4_1 => Layout { name: "Q4_1", block: [32, 20], gguf: gguf!("q4_1"), ..pairs },
+            Format::Q5_0 => Layout {
+                name: "Q5_0", block: [32, 22], bits: [4, 1], offset: -16.0, read: [NIBBLES_1, UNSIGNED, HALF], gguf: gguf!("q5_0"), ..HALVES
+            },
+            Format::Q5_1 => Layout {
+                name: "Q5_1", block: [32, 24], bits: [4, 1], read: [NIBBLES_1, UNSIGNED, PAIR], gguf: gguf!("q5_1"), ..pairs
+            },
+            Format::Q8_0 => Layout {
+                name: "Q8_0", block: [32, 34], bits: [8, 0], read: [BYTES, SIGNED, HALF], gguf: gguf!("q8_0"), ..HALVES
+            },
+            Format::Q8_1 => Layout {
+                name: "Q8_1", block: [32, 36], bits: [8, 0], read: [BYTES, SIGNED, HALF], gguf: gguf!("q8_1"), ..HALVES
+            },
+            Format::Q2_K => Layout {
+                name: "Q2_K", block: [256, 84], bits: [2, 0], scale_columns: 16, shared_words: [4, 16],
+                read: [TWOS, UNSIGNED, PAIR_NIBBLES], gguf: gguf!("q2_k"), ..HALVES
+            },
+            Format::Q3_K => Layout {
+                name: "Q3_K", block: [256, 110], bits: [2, 1], scale_columns: 16, shared_words: [2, 16], offset: -4.0,
+                read: [TWOS_1, UNSIGNED, HALF_BYTES], gguf: gguf!("q3_k"), ..HALVES
+            },
+            Format::Q4_K => Layout {
+                name: "Q4_K", block: [256, 144], shared_words: [4, 16], read: [NIBBLES, UNSIGNED, PAIR_BYTES], gguf: gguf!("q4_k"), ..HALVES
+            },
+            Format::Q5_K => Layout {
+                name: "Q5_K", block: [256, 176], bits: [4, 1], shared_words: [4, 16],
+                read: [NIBBLES_1, UNSIGNED, PAIR_BYTES], gguf: gguf!("q5_k"), ..HALVES
+            },
+            Format::Q6_K => Layout {
+                name: "Q6_K", block: [256, 210], bits: [4, 2], scale_columns: 16, shared_words: [2, 16], offset: -32.0,
+                read: [NIBBLES_2, UNSIGNED, HALF_BYTES], gguf: gguf!("q6_k"), ..HALVES
+            },
+            Format::IQ4_NL => Layout { name: "IQ4_NL", block: [32, 18], read: [NIBBLES, IQ4, HALF], gguf: gguf!("iq4_nl"), ..HALVES },
+            Format::IQ4_XS => Layout {
+                name: "IQ4_XS", block: [256, 136], shared_words: [2, 8], read: [NIBBLES, IQ4, HALF_BYTES], gguf: gguf!("iq4_xs"), ..HALVES
+            },
+            Format::TQ1_0 => Layout { name: "TQ1_0", block: [256, 54], gguf: gguf!("tq1_0"), ..ternary },
+            Format::TQ2_0 => Layout { name: "TQ2_0", block: [256, 66], gguf: gguf!("tq2_0"), ..ternary },
+            Format::MXFP4 => Layout {
+                name: "MXFP4", block: [32, 17], shared_words: [0, 1], offset: -7.0, read: [NIBBLES, E2M1, E8M0], gguf: gguf!("mxfp4"), ..HALVES
+            },
+            Format::NVFP4 => Layout {
+                name: "NVFP4", block: [64, 36], scale_columns: 16, shared_words: [0, 4], offset: -7.0,
+                read: [NIBBLES, E2M1, E4M3], gguf: gguf!("nvfp4"), ..HALVES
+            },
+            // Set bits are 1, unset ones -1.
+            Format::Q1_0 => Layout {
+                name: "Q1_0", block: [128, 18], bits: [1, 0], scale_columns: 128, factor: 2.0, offset: -0.5,
+                read: [ONES, UNSIGNED, HALF], gguf: gguf!("q1_0"), ..HALVES
+            },
+            Format::Q2_0 => Layout { name: "Q2_0", block: [64, 18], scale_columns: 64, gguf: gguf!("q2_0"), ..ternary },
         }
     }
 
-    /// Columns that share a scale; a matrix's columns are a multiple of it.
+    /// GGUF's name of the type.
+    pub fn name(self) -> &'static str {
+        self.layout().name
+    }
+
+    /// Columns of a block in a GGUF file; a matrix's columns are a multiple of it.
     pub fn block_columns(self) -> u32 {
-        match self {
-            Format::F32 | Format::F16 | Format::BF16 => 8,
-            Format::Q4_0 | Format::Q4_1 | Format::Q8_0 => 32,
-        }
+        self.layout().block[0]
     }
 
     /// Bytes of a block in a GGUF file.
     pub fn gguf_block_bytes(self) -> u32 {
-        match self {
-            Format::F32 => 32,
-            Format::F16 | Format::BF16 => 16,
-            Format::Q4_0 => 18,
-            Format::Q4_1 => 20,
-            Format::Q8_0 => 34,
-        }
+        self.layout().block[1]
     }
 
-    /// Bytes of one unit of one row in plane 0.
-    fn unit_bytes(self) -> u64 {
-        match self {
-            Format::F32 => 32,
-            Format::F16 | Format::BF16 => 16,
-            Format::Q4_0 | Format::Q4_1 => 4,
-            Format::Q8_0 => 8,
-        }
-    }
-
-    /// Bytes of one block of one row in plane 1.
-    fn scale_bytes(self) -> u64 {
-        match self {
-            Format::F32 | Format::F16 | Format::BF16 => 0,
-            Format::Q4_0 | Format::Q8_0 => 2,
-            Format::Q4_1 => 4,
-        }
+    /// Columns that share a scale.
+    pub(super) fn scale_columns(self) -> u32 {
+        self.layout().scale_columns
     }
 
     /// Bytes of the planes of a matrix; rows are padded to a multiple of 4.
     pub fn planes(self, rows: u32, columns: u32) -> Planes {
-        let rows = u64::from(rows.next_multiple_of(4));
-        let units = u64::from(columns / 8);
-        let blocks = u64::from(columns / self.block_columns());
-        Planes { quants: rows * units * self.unit_bytes(), scales: rows * blocks * self.scale_bytes() }
-    }
-
-    /// Words of one unit of one row, for formats that are plain numbers.
-    pub(super) fn words_per_unit(self) -> u32 {
-        (self.unit_bytes() / 4) as u32
+        let layout = self.layout();
+        let quads = u64::from(rows.div_ceil(4));
+        let bits = u64::from(layout.bits[0] + layout.bits[1]);
+        let blocks = u64::from(columns / layout.block[0]);
+        let words = u64::from(layout.shared_words[0] + layout.shared_words[1]);
+        Planes { quants: quads * u64::from(columns) * bits / 2, scales: quads * blocks * words * 4 }
     }
 
     /// Adds the fragments that read this format.
     pub(super) fn read(self, source: Source) -> Source {
-        source.fragment(include_str!("../../shaders/lib/unit.wgsl")).fragment(match self {
-            Format::F32 => include_str!("../../shaders/quant/f32.wgsl"),
-            Format::F16 => include_str!("../../shaders/quant/f16.wgsl"),
-            Format::BF16 => include_str!("../../shaders/quant/bf16.wgsl"),
-            Format::Q4_0 => include_str!("../../shaders/quant/q4_0.wgsl"),
-            Format::Q4_1 => include_str!("../../shaders/quant/q4_1.wgsl"),
-            Format::Q8_0 => include_str!("../../shaders/quant/q8_0.wgsl"),
-        })
+        let layout = self.layout();
+        let source = source
+            .uint("UNITS_PER_BLOCK", layout.scale_columns / 8)
+            .float("FACTOR", layout.factor)
+            .float("OFFSET", layout.offset)
+            .fragment(include_str!("../../shaders/lib/unit.wgsl"));
+        let [bits, values, scales] = layout.read;
+        source.fragment(values).fragment(bits).fragment(scales)
+    }
+
+    /// The kernel that repacks its GGUF blocks, with its constants and fragments.
+    pub(super) fn repack(self, source: Source) -> (Source, &'static str) {
+        let layout = self.layout();
+        let Some(gguf) = layout.gguf else {
+            return (source.uint("WORDS_PER_UNIT", layout.bits[0] / 4), include_str!("../../shaders/repack/plain.wgsl"));
+        };
+        let [low, high] = layout.bits;
+        let source = source
+            .uint("BLOCK_COLUMNS", layout.block[0])
+            .uint("BLOCK_BYTES", layout.block[1])
+            .uint("LOW_BITS", low)
+            .uint("HIGH_BITS", high)
+            .uint("GROUP_COLUMNS", 32 / if high > 0 { high } else { low })
+            .uint("HEAD_WORDS", layout.shared_words[0])
+            .uint("SUBS", layout.shared_words[1])
+            .fragment(gguf);
+        (source, include_str!("../../shaders/repack/blocks.wgsl"))
     }
 }

@@ -1,16 +1,18 @@
 //! Quantized matrix times many token rows, tiled: every projection of prefill. Its twin is [`super::matvec_reference`].
 
-use super::finish::Finish;
+use super::experts::ExpertRows;
+use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
 use crate::gpu::{Access, Dispatch, Grid, Traffic};
 
-/// `X Wᵀ` for the step's rows. Bindings: quants, scales, x, and those of `finish`.
+/// `X Wᵀ` for the step's rows. Bindings: quants, scales, x, those of `finish`, the bias, and where there are experts the choices (if `finish`
+/// weighs them) and the lists of [`super::GroupChoices`].
 #[derive(Debug, Clone, Copy)]
 pub struct Matmul {
     /// Weight format.
     pub format: Format,
-    /// Rows of W (of this shard).
+    /// Rows of W (of this shard), or of each of its experts.
     pub rows: u32,
     /// Columns of W: the length of a row of X, a multiple of 8 and of the format's block.
     pub k: u32,
@@ -18,7 +20,11 @@ pub struct Matmul {
     pub x_stride: u32,
     /// Token rows of a workgroup's tile: 32 or 64.
     pub tile_tokens: u32,
-    /// What becomes of the products.
+    /// W holds the rows of several experts; rows of y are choices.
+    pub experts: Option<ExpertRows>,
+    /// What the products go through,
+    pub outcome: Outcome,
+    /// and what becomes of them.
     pub finish: Finish,
 }
 
@@ -37,16 +43,39 @@ impl Matmul {
             .uint("X_STRIDE", self.x_stride / 4)
             .uint("TILE_TOKENS", self.tile_tokens);
         let mut bindings = vec![Access::Read; 3];
-        bindings.extend(self.finish.accesses());
+        bindings.extend(self.finish.bindings(&self.outcome));
+        let mut source = self.format.read(source);
+        if self.finish.is_weighted() {
+            source = source.uint("ROUTING_BINDING", bindings.len() as u32).fragment(include_str!("../../shaders/lib/routing.wgsl"));
+            bindings.push(Access::Read);
+        }
+        let source = match &self.experts {
+            None => source.fragment(include_str!("../../shaders/lib/tokens_all.wgsl")),
+            Some(experts) => {
+                let lists = bindings.len() as u32;
+                bindings.push(Access::Read);
+                experts
+                    .source(source)
+                    .uint("LISTS_BINDING", lists)
+                    .uint("LIST_ROWS", experts.rows)
+                    .flag("X_OF_CHOICES", experts.of_choices)
+                    .fragment(include_str!("../../shaders/lib/tokens_routed.wgsl"))
+            }
+        };
         let shader =
-            self.finish.source(self.format.read(source)).build("matmul", include_str!("../../shaders/matmul.wgsl"), &bindings);
+            self.finish.source(source, &self.outcome).build("matmul", include_str!("../../shaders/matmul.wgsl"), &bindings);
         let planes = self.format.planes(self.rows, self.k);
+        let (x, tile) = (self.rows.div_ceil(TILE_ROWS), self.tile_tokens);
         Dispatch {
             shader,
-            grid: Grid::Rows { x: self.rows.div_ceil(TILE_ROWS), tile: self.tile_tokens },
+            grid: match &self.experts {
+                None => Grid::Rows { x, tile },
+                Some(experts) => Grid::Experts { x, tile, experts: experts.count },
+            },
             traffic: Traffic {
-                fixed: planes.quants + planes.scales,
-                per_row: 4 * u64::from(self.k) + self.finish.row_bytes(self.rows),
+                // In a prompt every expert may be wanted.
+                fixed: u64::from(self.experts.map_or(1, |experts| experts.count)) * (planes.quants + planes.scales),
+                per_row: 4 * u64::from(self.k) + self.finish.row_bytes(self.rows, &self.outcome),
                 ..Default::default()
             },
         }

@@ -1,16 +1,17 @@
 //! Quantized matrix times one to eight vectors: every projection of a decode step.
 
-use super::finish::Finish;
+use super::experts::ExpertRows;
+use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
-/// `W x` for `vectors` vectors. Bindings: quants, scales, x, and those of `finish`.
+/// `W x` for `vectors` vectors. Bindings: quants, scales, x, those of `finish`, the bias, and the choices where there are experts.
 #[derive(Debug, Clone, Copy)]
 pub struct Matvec {
     /// Weight format.
     pub format: Format,
-    /// Rows of W (of this shard).
+    /// Rows of W (of this shard), or of each of its experts.
     pub rows: u32,
     /// Columns of W: the length of x, a multiple of 8 and of the format's block.
     pub k: u32,
@@ -20,7 +21,11 @@ pub struct Matvec {
     pub x_stride: u32,
     /// x was prepared by [`Finish::Residual`], [`super::Weigh`] or [`super::SamplePick`] for a norm that this product completes.
     pub norm: Option<DeferredNorm>,
-    /// What becomes of the products.
+    /// W holds the rows of several experts; one vector only.
+    pub experts: Option<ExpertRows>,
+    /// What the products go through,
+    pub outcome: Outcome,
+    /// and what becomes of them.
     pub finish: Finish,
 }
 
@@ -48,20 +53,37 @@ impl Matvec {
             .uint("X_STRIDE", self.x_stride / 4)
             .uint("NORM_PARTIALS", partials)
             .float("NORM_EPSILON", self.norm.map_or(0.0, |norm| norm.epsilon));
-        let source = self.format.read(source).reduce(WORKGROUP, self.group(), capabilities);
+        let mut source = self.format.read(source).reduce(WORKGROUP, self.group(), capabilities);
         let mut bindings = vec![Access::Read; 3];
-        bindings.extend(self.finish.accesses());
-        let kernel = match self.vectors {
-            1 => include_str!("../../shaders/matvec.wgsl"),
-            _ => include_str!("../../shaders/matvec_many.wgsl"),
+        bindings.extend(self.finish.bindings(&self.outcome));
+        if self.experts.is_some() || self.finish.is_weighted() {
+            source = source.uint("ROUTING_BINDING", bindings.len() as u32).fragment(include_str!("../../shaders/lib/routing.wgsl"));
+            bindings.push(Access::Read);
+        }
+        let pair = include_str!("../../shaders/lib/pair.wgsl");
+        let (source, kernel) = match (self.vectors, &self.experts) {
+            (1, None) => (source.fragment(pair), include_str!("../../shaders/matvec.wgsl")),
+            (1, Some(experts)) => {
+                let source = experts.source(source).flag("SUMMED", experts.of_choices).fragment(pair);
+                (source, include_str!("../../shaders/matvec_experts.wgsl"))
+            }
+            _ => (source, include_str!("../../shaders/matvec_many.wgsl")),
         };
-        let shader = self.finish.source(source).build("matvec", kernel, &bindings);
+        let shader = self.finish.source(source, &self.outcome).build("matvec", kernel, &bindings);
         let planes = self.format.planes(self.rows, self.k);
-        let row = 4 * u64::from(self.k) + 16 * u64::from(partials) + self.finish.row_bytes(self.rows);
+        let read = u64::from(self.experts.map_or(1, |experts| experts.used));
+        let row = 4 * u64::from(self.k) + 16 * u64::from(partials) + self.finish.row_bytes(self.rows, &self.outcome);
         Dispatch {
             shader,
-            grid: Grid::Linear(self.workgroups()),
-            traffic: Traffic { fixed: planes.quants + planes.scales + u64::from(self.vectors) * row, ..Default::default() },
+            grid: match &self.experts {
+                Some(ExpertRows { of_choices: false, used, .. }) => Grid::Choices { x: self.workgroups(), choices: *used },
+                Some(_) => Grid::Choices { x: self.workgroups(), choices: 1 },
+                None => Grid::Linear(self.workgroups()),
+            },
+            traffic: Traffic {
+                fixed: read * (planes.quants + planes.scales) + u64::from(self.vectors) * row,
+                ..Default::default()
+            },
         }
     }
 
@@ -72,7 +94,7 @@ impl Matvec {
 
     /// Units of 8 columns that an invocation takes in one turn: few enough that their weights and inputs do not need too many registers.
     fn run(&self) -> u32 {
-        (self.format.block_columns() / 8).min(2)
+        (self.format.scale_columns() / 8).min(2)
     }
 
     /// Invocations that share two quads: enough to split the columns evenly, few enough that little of them idles.

@@ -54,20 +54,14 @@ impl Repack {
         let source = Source::new()
             .uint("BLOCKS", self.k / self.format.block_columns())
             .uint("HEAD_ROWS", reorder.head_rows)
-            .uint("ROPE_DIMS", reorder.rope_dims);
-        let bytes = include_str!("../../shaders/lib/bytes.wgsl");
-        let plain = include_str!("../../shaders/repack/plain.wgsl");
-        let (source, kernel) = match self.format {
-            Format::F32 | Format::F16 | Format::BF16 => (source.uint("WORDS_PER_UNIT", self.format.words_per_unit()), plain),
-            Format::Q4_0 => (source, include_str!("../../shaders/repack/q4_0.wgsl")),
-            Format::Q4_1 => (source, include_str!("../../shaders/repack/q4_1.wgsl")),
-            Format::Q8_0 => (source, include_str!("../../shaders/repack/q8_0.wgsl")),
-        };
+            .uint("ROPE_DIMS", reorder.rope_dims)
+            .fragment(include_str!("../../shaders/lib/bytes.wgsl"));
+        let (source, kernel) = self.format.repack(source);
         let mut bindings = vec![Access::Read, Access::Read, Access::ReadWrite];
         if self.has_scales() {
             bindings.push(Access::ReadWrite);
         }
-        source.fragment(bytes).build("repack", kernel, &bindings)
+        source.build("repack", kernel, &bindings)
     }
 
     /// The format has a scale plane.

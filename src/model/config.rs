@@ -1,5 +1,8 @@
 //! What a model is, as data: read from a GGUF file's metadata, the same for every family.
 
+use super::family::{self, Family, LocalRope, Positions, Residual};
+use super::keys::Keys;
+use crate::kernels::{Activation, NormKind};
 use crate::weights::gguf::{GgufError, Metadata, TensorInfo};
 
 /// Why a file's description of its model cannot be used.
@@ -14,6 +17,14 @@ pub enum ConfigError {
     UnknownArchitecture { architecture: String, known: String },
     #[error("metadata key `{key}` is {value}, {problem}")]
     BadValue { key: String, value: String, problem: String },
+    #[error(
+        "metadata key `{key}` = {value} is not known for the architecture `{architecture}`; ignoring it might give wrong answers, so Kinglet does not"
+    )]
+    UnknownKey { key: String, value: String, architecture: String },
+    #[error(
+        "tensors `{tensor}` and `{other}` have different types, and Kinglet needs experts' gate and up matrices in the same one"
+    )]
+    DifferentTypes { tensor: String, other: String },
     #[error("the file has no tensor `{tensor}`, which the architecture `{architecture}` needs")]
     MissingTensor { tensor: String, architecture: String },
     #[error("tensor `{tensor}` has the dimensions {found:?} and should have {expected:?}")]
@@ -47,6 +58,14 @@ pub enum RopeScaling {
         /// Factor on sine and cosine.
         attention_factor: f64,
     },
+    /// Each frequency divided by its own factor (LongRoPE, Ding et al. 2024): one tensor of factors for contexts up to the original one,
+    /// another for longer ones.
+    Long {
+        /// `rope.scaling.original_context_length`
+        original_context: u32,
+        /// Factor on sine and cosine (`rope.scaling.attn_factor`).
+        attention_factor: f64,
+    },
 }
 
 /// Which elements of a head turn together.
@@ -69,6 +88,23 @@ pub struct Rope {
     pub base: f64,
     /// Stretching.
     pub scaling: RopeScaling,
+}
+
+/// A feed-forward network of which each token uses a few (Shazeer et al. 2017).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Experts {
+    /// `expert_count`
+    pub count: u32,
+    /// `expert_used_count`
+    pub used: u32,
+    /// Length of an expert's hidden row (`expert_feed_forward_length`).
+    pub feed_forward: u32,
+    /// The chosen experts' weights are made to sum to 1.
+    pub normalized: bool,
+    /// Factor on their weights (`expert_weights_scale`).
+    pub scale: f32,
+    /// Length of the shared expert's hidden row; 0 without one.
+    pub shared: u32,
 }
 
 /// Everything about a model but its weights. Keys are GGUF's, without the architecture's prefix.
@@ -94,51 +130,52 @@ pub struct ModelConfig {
     pub head_dim: u32,
     /// `context_length`
     pub context: u32,
-    /// `attention.layer_norm_rms_epsilon`
-    pub rms_epsilon: f32,
-    /// Position.
-    pub rope: Rope,
+    /// Of every norm but those of queries and keys, which have the same kind too.
+    pub norm: NormKind,
+    /// Norms have neither weights nor biases.
+    pub bare_norms: bool,
+    /// `attention.layer_norm_rms_epsilon` or `attention.layer_norm_epsilon`
+    pub epsilon: f32,
+    /// Positions turn queries and keys.
+    pub rope: Option<Rope>,
+    /// RoPE of layers with a window, where it is another (Gemma 3).
+    pub local_rope: Option<Rope>,
+    /// Only layers with a window have RoPE (Cohere 2).
+    pub rope_is_local: bool,
+    /// Every so many layers there is one without RoPE (SmolLM3); 0 for none.
+    pub no_rope_every: u32,
+    /// t and n of the factor `1 + t ln(1 + ⌊position / n⌋)` on queries (`attention.temperature_scale`), if there is one.
+    pub temperature: Option<(f32, u32)>,
+    /// The greatest exponent of ALiBi's slopes (`attention.max_alibi_bias`); 0 without ALiBi.
+    pub alibi: f32,
+    /// `attention.sliding_window`
+    pub window: u32,
+    /// For each layer: it has the window.
+    pub local: Vec<bool>,
+    /// Factor on attention's scores (`attention.scale`).
+    pub attention_scale: f32,
+    /// `attn_logit_softcapping`; 0 for none.
+    pub attention_soft_cap: f32,
+    /// `attention.clamp_kqv`; 0 for none.
+    pub clamp: f32,
+    /// Of the feed-forward network, or of its gate.
+    pub activation: Activation,
+    /// Attention and feed-forward network read the same residual stream.
+    pub parallel: bool,
+    /// Factor on embeddings.
+    pub embedding_scale: f32,
+    /// Factor on what a half of a block adds (`residual_scale`).
+    pub residual_scale: f32,
+    /// Factor on logits.
+    pub logit_scale: f32,
+    /// `final_logit_softcapping`; 0 for none.
+    pub logit_soft_cap: f32,
+    /// A mixture of experts.
+    pub experts: Option<Experts>,
 }
 
-/// Metadata under one architecture's prefix.
-struct Keys<'a> {
-    metadata: &'a Metadata,
-    architecture: &'a str,
-}
-
-impl Keys<'_> {
-    fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.architecture)
-    }
-
-    fn bad(&self, name: &str, value: impl ToString, problem: impl Into<String>) -> ConfigError {
-        ConfigError::BadValue { key: self.key(name), value: value.to_string(), problem: problem.into() }
-    }
-
-    /// A whole number in 1..=`most`.
-    fn size(&self, name: &str, most: u32) -> Result<Option<u32>, ConfigError> {
-        let key = self.key(name);
-        let Some(value) = self.metadata.u64(&key)? else { return Ok(None) };
-        match u32::try_from(value) {
-            Ok(size) if (1..=most).contains(&size) => Ok(Some(size)),
-            _ => Err(self.bad(name, value, format!("and should be between 1 and {most}"))),
-        }
-    }
-
-    fn needed_size(&self, name: &str, most: u32) -> Result<u32, ConfigError> {
-        self.size(name, most)?.ok_or_else(|| ConfigError::MissingKey { key: self.key(name) })
-    }
-
-    /// A finite number above 0.
-    fn positive(&self, name: &str) -> Result<Option<f64>, ConfigError> {
-        let Some(value) = self.metadata.f32(&self.key(name))? else { return Ok(None) };
-        if value.is_finite() && value > 0.0 {
-            Ok(Some(f64::from(value)))
-        } else {
-            Err(self.bad(name, value, "and should be a finite number above 0"))
-        }
-    }
-}
+/// Most heads, and most elements of a head.
+const MOST_HEADS: u32 = 1 << 12;
 
 impl ModelConfig {
     /// Reads the configuration of a supported architecture.
@@ -149,94 +186,259 @@ impl ModelConfig {
         let architecture = metadata
             .string("general.architecture")?
             .ok_or_else(|| ConfigError::MissingKey { key: "general.architecture".into() })?;
-        let mut layout = super::family::rope_layout(architecture)?;
-        if metadata.bool("kinglet.rope.half_split")? == Some(true) {
-            layout = RopeLayout::HalfSplit;
-        }
-        let keys = Keys { metadata, architecture };
+        let family = family::find(architecture)?;
+        let keys = Keys::new(metadata, architecture);
+        let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
 
         let embedding = keys.needed_size("embedding_length", 1 << 17)?;
-        let heads = keys.needed_size("attention.head_count", 1 << 12)?;
-        let kv_heads = keys.size("attention.head_count_kv", 1 << 12)?.unwrap_or(heads);
-        if !heads.is_multiple_of(kv_heads) {
-            return Err(keys.bad("attention.head_count_kv", kv_heads, format!("which does not divide the {heads} heads")));
+        if !embedding.is_multiple_of(8) {
+            return Err(keys.bad("embedding_length", embedding, "and Kinglet runs multiples of 8"));
         }
-        let head_dim = match keys.size("attention.key_length", 1 << 10)? {
-            Some(dim) => dim,
-            None if embedding.is_multiple_of(heads) => embedding / heads,
-            None => {
-                return Err(keys.bad("attention.head_count", heads, format!("which does not divide the embedding of {embedding}")));
-            }
-        };
-        if !head_dim.is_multiple_of(8) || head_dim > 256 {
-            return Err(keys.bad("attention.key_length", head_dim, "and Kinglet runs multiples of 8 up to 256"));
-        }
-        if let Some(value_dim) = keys.size("attention.value_length", 1 << 10)?
-            && value_dim != head_dim
-        {
-            return Err(keys.bad("attention.value_length", value_dim, format!("and Kinglet needs the key length, {head_dim}")));
-        }
-        let token_embedding = tensors
-            .iter()
-            .find(|tensor| tensor.name == "token_embd.weight")
-            .ok_or_else(|| ConfigError::MissingTensor { tensor: "token_embd.weight".into(), architecture: architecture.into() })?;
-        let vocab = u32::try_from(token_embedding.rows()).ok().filter(|rows| (1..=1 << 20).contains(rows)).ok_or_else(|| {
-            ConfigError::WrongShape {
-                tensor: token_embedding.name.clone(),
-                found: token_embedding.dims.clone(),
-                expected: vec![u64::from(embedding), 1 << 20],
-            }
-        })?;
-        let dims = keys.size("rope.dimension_count", head_dim)?.unwrap_or(head_dim);
-        if !dims.is_multiple_of(4) {
-            return Err(keys.bad("rope.dimension_count", dims, "and should be a multiple of 4"));
-        }
-        let epsilon = keys
-            .positive("attention.layer_norm_rms_epsilon")?
-            .ok_or_else(|| ConfigError::MissingKey { key: keys.key("attention.layer_norm_rms_epsilon") })?;
+        let layers = keys.needed_size("block_count", 1 << 10)?;
+        let (heads, kv_heads, head_dim) = heads(&keys, embedding)?;
+        let vocab = vocabulary(architecture, tensors, embedding)?;
         let context = keys.size("context_length", 1 << 24)?.unwrap_or(2048);
-        Ok(Self {
+        let feed_forward = keys.needed_size("feed_forward_length", 1 << 20)? / if family.halved_feed_forward { 2 } else { 1 };
+        let epsilon_key = match family.norm {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        };
+        let epsilon = keys.positive(epsilon_key)?.ok_or_else(|| ConfigError::MissingKey { key: keys.key(epsilon_key) })?;
+        let parallel = match family.residual {
+            Residual::Serial => false,
+            Residual::Parallel => true,
+            Residual::AsKey => keys.bool("use_parallel_residual")?.unwrap_or(true),
+            Residual::AsNorms => !has("blk.0.ffn_norm.weight"),
+        };
+        let turns = match family.positions {
+            Positions::Rope(_) => true,
+            Positions::Learned | Positions::Alibi => false,
+            Positions::RopeUnlessLayers(layers_with_alibi, _) => layers != layers_with_alibi,
+        };
+        let turns = turns && !(family.finetuned_says_rope && keys.bool("rope.scaling.finetuned")? == Some(false));
+        let rope = if turns { Some(rope(&keys, family, head_dim, context, has("rope_factors_long.weight"))?) } else { None };
+        let alibi = match family.positions {
+            Positions::Alibi | Positions::RopeUnlessLayers(..) if !turns => {
+                keys.positive("attention.max_alibi_bias")?.map_or(8.0, |bias| bias as f32)
+            }
+            _ => 0.0,
+        };
+        let window = keys.size("attention.sliding_window", 1 << 24)?.or(family.window).unwrap_or(0);
+        let has_window = !family.ignores_window && family.window_with_layers.is_none_or(|size| size == layers);
+        let window = if has_window { window } else { 0 };
+        let local = local_layers(&keys, family, window, layers)?;
+        let local_rope = match (rope, family.local_rope) {
+            (Some(rope), LocalRope::Base(base)) if window > 0 => {
+                let base = keys.positive("rope.freq_base_swa")?.unwrap_or(base);
+                Some(Rope { base, scaling: RopeScaling::None, ..rope })
+            }
+            (Some(rope), LocalRope::Unscaled) if window > 0 => Some(Rope { scaling: RopeScaling::None, ..rope }),
+            _ => None,
+        };
+        let scale_of = |dim: u32| 1.0 / f64::from(dim).sqrt();
+        let attention_scale = match family.attention_scale_by_embedding {
+            Some(large) if layers == large => scale_of(embedding / heads),
+            _ => scale_of(head_dim),
+        };
+        let config = Self {
             architecture: architecture.into(),
             name: metadata.string("general.name")?.unwrap_or(architecture).into(),
             vocab,
-            layers: keys.needed_size("block_count", 1 << 10)?,
+            layers,
             embedding,
-            feed_forward: keys.needed_size("feed_forward_length", 1 << 20)?,
+            feed_forward,
             heads,
             kv_heads,
             head_dim,
             context,
-            rms_epsilon: epsilon as f32,
-            rope: Rope {
-                dims,
-                layout,
-                base: keys.positive("rope.freq_base")?.unwrap_or(10_000.0),
-                scaling: scaling(&keys, context)?,
+            norm: family.norm,
+            bare_norms: family.bare_norms,
+            epsilon: epsilon as f32,
+            rope,
+            local_rope,
+            rope_is_local: window > 0 && family.local_rope == LocalRope::Only,
+            temperature: temperature(&keys, context)?,
+            no_rope_every: family.no_rope_every,
+            alibi,
+            window,
+            local,
+            attention_scale: factor(&keys, "attention.scale", &family::LLAMA)?.unwrap_or(attention_scale) as f32,
+            attention_soft_cap: cap(&keys, "attn_logit_softcapping", family.soft_caps[0])?,
+            clamp: cap(&keys, "attention.clamp_kqv", 0.0)?,
+            activation: family.activation,
+            parallel,
+            embedding_scale: match factor(&keys, "embedding_scale", family)? {
+                None if family.embedding_scaled => f64::from(embedding).sqrt() as f32,
+                scale => scale.unwrap_or(1.0) as f32,
             },
-        })
+            residual_scale: factor(&keys, "residual_scale", family)?.unwrap_or(1.0) as f32,
+            logit_scale: match factor(&keys, "logit_scale", family)? {
+                Some(scale) if family.divides_logits => (1.0 / scale) as f32,
+                scale => scale.unwrap_or(1.0) as f32,
+            },
+            logit_soft_cap: cap(&keys, "final_logit_softcapping", family.soft_caps[1])?,
+            experts: experts(&keys, family, feed_forward, tensors)?,
+        };
+        keys.refuse_unknown()?;
+        Ok(config)
+    }
+
+    /// Positions that a layer attends to; 0 for all.
+    pub fn window_of(&self, layer: u32) -> u32 {
+        if self.is_local(layer) { self.window } else { 0 }
+    }
+
+    /// How a layer's queries and keys turn.
+    pub fn rope_of(&self, layer: u32) -> Option<&Rope> {
+        let skipped = self.no_rope_every > 0 && (layer + 1).is_multiple_of(self.no_rope_every);
+        if skipped || self.rope_is_local && !self.is_local(layer) {
+            return None;
+        }
+        match &self.local_rope {
+            Some(local) if self.is_local(layer) => Some(local),
+            _ => self.rope.as_ref(),
+        }
+    }
+
+    fn is_local(&self, layer: u32) -> bool {
+        self.window > 0 && self.local.get(layer as usize).copied().unwrap_or(false)
     }
 }
 
-fn scaling(keys: &Keys<'_>, context: u32) -> Result<RopeScaling, ConfigError> {
+fn heads(keys: &Keys<'_>, embedding: u32) -> Result<(u32, u32, u32), ConfigError> {
+    let heads = keys.needed_size("attention.head_count", MOST_HEADS)?;
+    let kv_heads = keys.size("attention.head_count_kv", MOST_HEADS)?.unwrap_or(heads);
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(keys.bad("attention.head_count_kv", kv_heads, format!("which does not divide the {heads} heads")));
+    }
+    let head_dim = match keys.size("attention.key_length", MOST_HEADS)? {
+        Some(dim) => dim,
+        None if embedding.is_multiple_of(heads) => embedding / heads,
+        None => {
+            return Err(keys.bad("attention.head_count", heads, format!("which does not divide the embedding of {embedding}")));
+        }
+    };
+    if !head_dim.is_multiple_of(8) || head_dim > 256 {
+        return Err(keys.bad("attention.key_length", head_dim, "and Kinglet runs multiples of 8 up to 256"));
+    }
+    match keys.size("attention.value_length", MOST_HEADS)? {
+        Some(value_dim) if value_dim != head_dim => {
+            Err(keys.bad("attention.value_length", value_dim, format!("and Kinglet needs the key length, {head_dim}")))
+        }
+        _ => Ok((heads, kv_heads, head_dim)),
+    }
+}
+
+fn vocabulary(architecture: &str, tensors: &[TensorInfo], embedding: u32) -> Result<u32, ConfigError> {
+    let name = "token_embd.weight";
+    let table = tensors
+        .iter()
+        .find(|tensor| tensor.name == name)
+        .ok_or_else(|| ConfigError::MissingTensor { tensor: name.into(), architecture: architecture.into() })?;
+    u32::try_from(table.rows()).ok().filter(|rows| (1..=1 << 20).contains(rows)).ok_or_else(|| ConfigError::WrongShape {
+        tensor: name.into(),
+        found: table.dims.clone(),
+        expected: vec![u64::from(embedding), 1 << 20],
+    })
+}
+
+/// A factor above 0; a file may say 0 for none.
+fn factor(keys: &Keys<'_>, name: &str, family: &Family) -> Result<Option<f64>, ConfigError> {
+    match keys.finite(name)? {
+        None if family.needs_factors => Err(ConfigError::MissingKey { key: keys.key(name) }),
+        Some(factor) if factor < 0.0 => Err(keys.bad(name, factor, "and should not be negative")),
+        factor => Ok(factor.filter(|factor| *factor > 0.0)),
+    }
+}
+
+/// How queries grow beyond the context that a model was first trained with (Nakanishi 2025).
+fn temperature(keys: &Keys<'_>, context: u32) -> Result<Option<(f32, u32)>, ConfigError> {
+    let original = keys.size("rope.scaling.original_context_length", 1 << 24)?.unwrap_or(context);
+    Ok(factor(keys, "attention.temperature_scale", &family::LLAMA)?.map(|scale| (scale as f32, original)))
+}
+
+/// A number that limits something; 0 for none.
+fn cap(keys: &Keys<'_>, name: &str, default: f32) -> Result<f32, ConfigError> {
+    match keys.finite(name)? {
+        None => Ok(default),
+        Some(cap) if cap >= 0.0 => Ok(cap as f32),
+        Some(cap) => Err(keys.bad(name, cap, "and should not be negative")),
+    }
+}
+
+/// Which layers have the window: as `attention.sliding_window_pattern` says, a number n (each nth layer sees everything) or a flag a layer.
+fn local_layers(keys: &Keys<'_>, family: &Family, window: u32, layers: u32) -> Result<Vec<bool>, ConfigError> {
+    let name = "attention.sliding_window_pattern";
+    if let Some(flags) = keys.bools(name)? {
+        if flags.len() != layers as usize {
+            return Err(keys.bad(name, format!("{} flags", flags.len()), format!("and there are {layers} layers")));
+        }
+        return Ok(flags.to_vec());
+    }
+    let every = keys.size(name, 1 << 10)?.unwrap_or(family.global_every);
+    Ok((0..layers).map(|layer| window > 0 && (every == 0 || layer % every < every - 1)).collect())
+}
+
+fn rope(keys: &Keys<'_>, family: &Family, head_dim: u32, context: u32, long: bool) -> Result<Rope, ConfigError> {
+    let dims = keys.size("rope.dimension_count", head_dim)?.unwrap_or(head_dim);
+    if !dims.is_multiple_of(4) {
+        return Err(keys.bad("rope.dimension_count", dims, "and should be a multiple of 4"));
+    }
+    let layout = match family.positions {
+        Positions::Rope(layout) | Positions::RopeUnlessLayers(_, layout) => layout,
+        Positions::Learned | Positions::Alibi => RopeLayout::Interleaved,
+    };
+    // Set where a checkpoint was read that no converter to GGUF has permuted.
+    let half_split = keys.metadata().bool("kinglet.rope.half_split")?.unwrap_or(false);
+    Ok(Rope {
+        dims,
+        layout: if half_split { RopeLayout::HalfSplit } else { layout },
+        base: keys.positive("rope.freq_base")?.unwrap_or(10_000.0),
+        scaling: scaling(keys, context, long)?,
+    })
+}
+
+fn scaling(keys: &Keys<'_>, context: u32, long: bool) -> Result<RopeScaling, ConfigError> {
     let factor = keys.positive("rope.scaling.factor")?.or(keys.positive("rope.scale_linear")?);
-    let kind = keys.metadata.string(&keys.key("rope.scaling.type"))?;
     let needed = || factor.ok_or_else(|| ConfigError::MissingKey { key: keys.key("rope.scaling.factor") });
-    match kind {
+    let original = keys.size("rope.scaling.original_context_length", 1 << 24)?;
+    let given = keys.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    if long {
+        return Ok(RopeScaling::Long { original_context: original.unwrap_or(context), attention_factor: given });
+    }
+    match keys.string("rope.scaling.type")? {
         Some("none") => Ok(RopeScaling::None),
         None => Ok(factor.map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor })),
         Some("linear") => Ok(RopeScaling::Linear { factor: needed()? }),
         Some("yarn") => {
             let factor = needed()?;
-            let original = keys.size("rope.scaling.original_context_length", 1 << 24)?;
-            let given = keys.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
+            let stretch = factor.max(1.0).ln();
+            let multiplier = keys.finite("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
             Ok(RopeScaling::Yarn {
                 factor,
                 original_context: f64::from(original.unwrap_or(context)),
                 beta_fast: keys.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
                 beta_slow: keys.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
-                attention_factor: given * (1.0 + 0.1 * factor.max(1.0).ln()),
+                attention_factor: given * (1.0 + 0.1 * stretch) / (1.0 + 0.1 * multiplier * stretch),
             })
         }
         Some(other) => Err(keys.bad("rope.scaling.type", other, "and Kinglet knows none, linear and yarn")),
     }
+}
+
+fn experts(keys: &Keys<'_>, family: &Family, feed_forward: u32, tensors: &[TensorInfo]) -> Result<Option<Experts>, ConfigError> {
+    let Some(count) = keys.size_or_none("expert_count", 1 << 10)? else { return Ok(None) };
+    let used = keys.needed_size("expert_used_count", count)?;
+    Ok(Some(Experts {
+        count,
+        used,
+        feed_forward: keys.size("expert_feed_forward_length", 1 << 20)?.unwrap_or(feed_forward),
+        normalized: keys.bool("expert_weights_norm")?.unwrap_or(family.normalizes_experts),
+        scale: keys.positive("expert_weights_scale")?.map_or(1.0, |scale| scale as f32),
+        // Keys count it in two ways; the tensor knows.
+        shared: tensors
+            .iter()
+            .find(|tensor| tensor.name.ends_with(".ffn_up_shexp.weight"))
+            .map_or(0, |tensor| tensor.rows() as u32),
+    }))
 }

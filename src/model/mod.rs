@@ -2,14 +2,21 @@
 
 #![allow(clippy::module_inception, reason = "the room's main type is the model")]
 
+mod block;
 mod config;
+mod experts;
 mod family;
+mod keys;
+mod loader;
 mod model;
 mod plan;
 pub mod rope;
 mod weights;
 mod workspace;
 
-pub use config::{ConfigError, ModelConfig, Rope, RopeLayout, RopeScaling};
+pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
+pub use loader::{WeightLoader, WeightsError};
 pub use model::Model;
-pub use weights::{GateUp, LayerWeights, Projection, WeightLoader, Weights, WeightsError};
+pub use weights::{
+    Dense, ExpertWeights, FeedForward, GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights,
+};

@@ -27,12 +27,14 @@ pub struct Model {
     decode: [Plan; 2],
     /// LM head, and drawing a token, which also moves the step on.
     head: Plan,
-    /// What drew a token did not embed it.
-    embedding_is_split: bool,
+    /// What draws a token does not embed it.
+    draws_ids: bool,
     /// Final norm and LM head of all rows, and the logits; made when first wanted.
     score: Option<(Plan, Buffer)>,
     ring: ReadbackRing,
     in_flight: usize,
+    /// End of the positions that were written since one began at 0.
+    written: usize,
 }
 
 impl std::fmt::Debug for Model {
@@ -55,7 +57,7 @@ impl Model {
         let enter = planner.enter();
         let decode = [Width::Short, Width::One].map(|width| planner.decode(width, layers));
         let head = planner.head();
-        let embedding_is_split = planner.embedding_is_split();
+        let draws_ids = planner.draws_ids();
         let ring = ReadbackRing::new(gpu, *TOKENS_IN_FLIGHT.end())?;
         gpu.check()?;
         Ok(Self {
@@ -68,10 +70,11 @@ impl Model {
             enter,
             decode,
             head,
-            embedding_is_split,
+            draws_ids,
             score: None,
             ring,
             in_flight: *TOKENS_IN_FLIGHT.start(),
+            written: 0,
         })
     }
 
@@ -103,6 +106,13 @@ impl Model {
     /// Most tokens of one prefill.
     pub fn chunk(&self) -> usize {
         CHUNK as usize
+    }
+
+    /// Of the first `prefix` tokens of the sequence in the KV cache, with which another begins: how many can be kept.
+    /// Layers with a window hold the last positions only, so that going back far is beginning again.
+    pub fn kept(&self, prefix: usize) -> usize {
+        let forgets = self.space.caches.iter().any(|cache| cache.capacity < self.space.context);
+        if forgets && self.written > prefix + CHUNK as usize { 0 } else { prefix }
     }
 
     /// Most steps that are ever sent ahead.
@@ -138,7 +148,7 @@ impl Model {
     }
 
     /// Runs a chunk of the prompt, at most [`Model::chunk`] tokens, the first of them at `position`.
-    pub fn prefill(&self, ids: &[u32], position: u32) {
+    pub fn prefill(&mut self, ids: &[u32], position: u32) {
         let span = self.begin_span(ids, position);
         self.gpu.run(&self.prefill[size(ids.len())], span);
     }
@@ -156,14 +166,16 @@ impl Model {
 
     /// Runs the token drawn last, at `position`, and draws the next. Nothing of it passes through the CPU.
     pub fn decode(&mut self, position: u32) -> Pending {
+        let span = Span { position, rows: 1 };
+        self.writes(span);
         let all = [&self.enter, &self.decode[reach(position)], &self.head];
-        let plans = if self.embedding_is_split { &all[..] } else { &all[1..] };
-        self.ring.run(&self.gpu, plans, Span { position, rows: 1 }, &self.space.sequence, Step::TOKEN_OFFSET)
+        let plans = if self.draws_ids { &all[..] } else { &all[1..] };
+        self.ring.run(&self.gpu, plans, span, &self.space.sequence, Step::TOKEN_OFFSET)
     }
 
     /// The plans of a decode step at `position`.
     fn step(&self, position: u32) -> Vec<&Plan> {
-        let enter = self.embedding_is_split.then_some(&self.enter);
+        let enter = self.draws_ids.then_some(&self.enter);
         enter.into_iter().chain([&self.decode[reach(position)], &self.head]).collect()
     }
 
@@ -179,9 +191,9 @@ impl Model {
     ///
     /// # Errors
     /// The failure that the device reported.
-    pub async fn hidden(&self, ids: &[u32], position: u32, layers: usize) -> Result<Vec<f32>, GpuError> {
-        let planner = Planner { gpu: &self.gpu, config: &self.config, weights: &self.weights, space: &self.space };
+    pub async fn hidden(&mut self, ids: &[u32], position: u32, layers: usize) -> Result<Vec<f32>, GpuError> {
         let span = self.begin_span(ids, position);
+        let planner = Planner { gpu: &self.gpu, config: &self.config, weights: &self.weights, space: &self.space };
         if ids.len() == 1 {
             let width = [Width::Short, Width::One][reach(position)];
             self.gpu.run(&self.enter, span);
@@ -222,13 +234,20 @@ impl Model {
     }
 
     /// Tells the GPU which tokens the next run is about.
-    fn begin_span(&self, ids: &[u32], position: u32) -> Span {
+    fn begin_span(&mut self, ids: &[u32], position: u32) -> Span {
         let rows = ids.len() as u32;
         debug_assert!(rows <= CHUNK && position + rows <= self.context());
         self.gpu.write(&self.space.ids, 0, bytemuck::cast_slice(ids));
         let step = Step { position, rows, drawn: 0, token: 0 };
         self.gpu.write(&self.space.sequence, 0, bytemuck::bytes_of(&step));
-        Span { position, rows }
+        let span = Span { position, rows };
+        self.writes(span);
+        span
+    }
+
+    fn writes(&mut self, span: Span) {
+        let before = if span.position == 0 { 0 } else { self.written };
+        self.written = before.max((span.position + span.rows) as usize);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::config::{Rope, RopeScaling};
 use std::f64::consts::PI;
 
-/// Radians per position of each pair, `dims / 2` of them. `factors` (tensor `rope_freqs.weight`, Llama 3.1) divide them one by one.
+/// Radians per position of each pair, `dims / 2` of them. `factors` (tensor `rope_freqs.weight`, Llama 3.1, or LongRoPE's) divide them one by one.
 pub fn frequencies(rope: &Rope, factors: Option<&[f32]>) -> Vec<f64> {
     let dims = f64::from(rope.dims);
     (0..rope.dims / 2)
@@ -12,7 +12,7 @@ pub fn frequencies(rope: &Rope, factors: Option<&[f32]>) -> Vec<f64> {
             let factor = factors.and_then(|factors| factors.get(pair as usize)).map_or(1.0, |factor| f64::from(*factor));
             let plain = rope.base.powf(-2.0 * pair_f / dims) / factor;
             match rope.scaling {
-                RopeScaling::None => plain,
+                RopeScaling::None | RopeScaling::Long { .. } => plain,
                 RopeScaling::Linear { factor } => plain / factor,
                 RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => {
                     // The pair that makes `turns` turns over the original context.
@@ -30,7 +30,7 @@ pub fn frequencies(rope: &Rope, factors: Option<&[f32]>) -> Vec<f64> {
 /// The factor on sine and cosine.
 pub fn attention_factor(rope: &Rope) -> f64 {
     match rope.scaling {
-        RopeScaling::Yarn { attention_factor, .. } => attention_factor,
+        RopeScaling::Yarn { attention_factor, .. } | RopeScaling::Long { attention_factor, .. } => attention_factor,
         _ => 1.0,
     }
 }

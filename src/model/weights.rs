@@ -1,14 +1,8 @@
-//! A model's weights on the GPU, and how a file's tensors get there.
+//! A model's weights on the GPU.
 
-use super::config::{ConfigError, ModelConfig, RopeLayout};
-use crate::gpu::{Buffer, Gpu, GpuError};
-use crate::kernels::{Format, Reorder};
-use crate::weights::gguf::TensorInfo;
-use crate::weights::source::Source;
-use crate::weights::{Matrix, Placement, UploadError, Uploader, matrix_format};
-
-/// Rows that the kernels take together.
-const PAIR_ROWS: u32 = 8;
+use crate::gpu::Buffer;
+use crate::kernels::HeadNormOver;
+use crate::weights::Matrix;
 
 /// A matrix and where its rows go in a row of its output.
 #[derive(Debug)]
@@ -19,30 +13,116 @@ pub struct Projection {
     pub first: u32,
 }
 
+/// A matrix and its bias.
+#[derive(Debug)]
+pub struct Linear {
+    /// The weights.
+    pub matrix: Matrix,
+    /// The bias.
+    pub bias: Option<Buffer>,
+}
+
+/// A norm's vectors.
+#[derive(Debug)]
+pub struct NormWeights {
+    /// Its weight.
+    pub weight: Buffer,
+    /// Its bias (LayerNorm).
+    pub bias: Option<Buffer>,
+}
+
 /// The two matrices of a gated feed-forward network.
 #[derive(Debug)]
 pub enum GateUp {
     /// One matrix with quads of `ffn_gate` and of `ffn_up` by turns: their types agree.
     Interleaved(Matrix),
-    /// `ffn_gate` and `ffn_up`
-    Apart([Matrix; 2]),
+    /// `ffn_gate` and `ffn_up`, and their biases in one vector.
+    Apart([Matrix; 2], Option<Buffer>),
+}
+
+/// What stands between the norm and the last matrix of a feed-forward network.
+#[derive(Debug)]
+pub enum Up {
+    /// `activation(gate x) · up x` (Shazeer 2020)
+    Gated(GateUp),
+    /// `activation(up x)`
+    Plain(Linear),
+}
+
+/// The feed-forward network of a block.
+#[derive(Debug)]
+pub enum FeedForward {
+    /// One for all tokens.
+    Dense(Dense),
+    /// Some of many for each token.
+    Experts(Box<ExpertWeights>),
+}
+
+/// A feed-forward network.
+#[derive(Debug)]
+pub struct Dense {
+    /// `ffn_gate`, `ffn_up`
+    pub up: Up,
+    /// `ffn_down`
+    pub down: Linear,
+}
+
+/// A mixture of experts. In its matrices each expert has the same number of rows, one after the other.
+#[derive(Debug)]
+pub struct ExpertWeights {
+    /// `ffn_gate_inp`
+    pub router: Linear,
+    /// `ffn_gate_exps` and `ffn_up_exps`, quad by quad.
+    pub gate_up: Matrix,
+    /// `ffn_down_exps`
+    pub down: Matrix,
+    /// `ffn_gate_shexp`, `ffn_up_shexp`, `ffn_down_shexp`: an expert that every token goes to.
+    pub shared: Option<Dense>,
+    /// `ffn_gate_inp_shexp`: how much of it.
+    pub shared_gate: Option<Matrix>,
+}
+
+/// Queries, keys and values.
+#[derive(Debug)]
+pub struct Qkv {
+    /// `attn_q`, `attn_k`, `attn_v`, or `attn_qkv`: neighbours whose types agree are one stacked matrix.
+    pub projections: Vec<Projection>,
+    /// RoPE's turns, with the bias of all three behind them where there is one and nothing comes between product and RoPE.
+    pub turns: Buffer,
+    /// `attn_q.bias`, `attn_k.bias`, `attn_v.bias`, or `attn_qkv.bias`, are behind the turns or, where something comes between, here.
+    pub bias: QkvBias,
+    /// `attn_q_norm.weight`, `attn_k_norm.weight`
+    pub norm: Option<(HeadNormOver, [Buffer; 2])>,
+}
+
+/// Where the bias of queries, keys and values is.
+#[derive(Debug)]
+pub enum QkvBias {
+    /// There is none.
+    None,
+    /// Behind the turns.
+    BehindTurns,
+    /// In a buffer of its own.
+    Own(Buffer),
 }
 
 /// One transformer block.
 #[derive(Debug)]
 pub struct LayerWeights {
-    /// `attn_norm.weight`
-    pub attn_norm: Buffer,
-    /// `attn_q`, `attn_k`, `attn_v`: neighbours whose types agree are one stacked matrix.
-    pub qkv: Vec<Projection>,
-    /// `attn_output.weight`
-    pub attn_output: Matrix,
-    /// `ffn_norm.weight`
-    pub ffn_norm: Buffer,
-    /// `ffn_gate.weight`, `ffn_up.weight`
-    pub gate_up: GateUp,
-    /// `ffn_down.weight`
-    pub ffn_down: Matrix,
+    /// `attn_norm` (Falcon 40B: `attn_norm_2`); without it attention reads the residual stream as it is.
+    pub attn_norm: Option<NormWeights>,
+    /// Queries, keys and values.
+    pub qkv: Qkv,
+    /// `attn_output`
+    pub attn_output: Linear,
+    /// `post_attention_norm`: what attention adds is normed first.
+    pub post_attention_norm: Option<NormWeights>,
+    /// `ffn_norm` (Falcon 40B: `attn_norm`). Without it, parallel halves share attention's; others read the residual stream as it is.
+    pub ffn_norm: Option<NormWeights>,
+    /// The feed-forward network.
+    pub feed_forward: FeedForward,
+    /// `post_ffw_norm`: what the feed-forward network adds is normed first.
+    pub post_ffw_norm: Option<NormWeights>,
 }
 
 /// All weights of a model.
@@ -50,14 +130,72 @@ pub struct LayerWeights {
 pub struct Weights {
     /// `token_embd.weight`
     pub token_embd: Matrix,
+    /// `position_embd.weight`
+    pub position_embd: Option<Matrix>,
+    /// `token_embd_norm`
+    pub token_embd_norm: Option<NormWeights>,
     /// The blocks in order.
     pub layers: Vec<LayerWeights>,
-    /// `output_norm.weight`
-    pub output_norm: Buffer,
+    /// `output_norm`
+    pub output_norm: NormWeights,
     /// `output.weight`; where the file has none, the token embedding serves (a tied head).
     pub output: Option<Matrix>,
-    /// `rope_freqs.weight` (Llama 3.1)
-    pub rope_factors: Option<Vec<f32>>,
+    /// `output.bias`
+    pub output_bias: Option<Buffer>,
+}
+
+impl NormWeights {
+    fn bytes(&self) -> u64 {
+        self.weight.size() + self.bias.as_ref().map_or(0, Buffer::size)
+    }
+}
+
+impl Linear {
+    fn bytes(&self) -> u64 {
+        self.matrix.bytes() + self.bias.as_ref().map_or(0, Buffer::size)
+    }
+}
+
+impl Up {
+    fn bytes(&self) -> u64 {
+        match self {
+            Up::Gated(GateUp::Interleaved(both)) => both.bytes(),
+            Up::Gated(GateUp::Apart(two, bias)) => {
+                two.iter().map(Matrix::bytes).sum::<u64>() + bias.as_ref().map_or(0, Buffer::size)
+            }
+            Up::Plain(up) => up.bytes(),
+        }
+    }
+}
+
+impl Dense {
+    fn bytes(&self) -> u64 {
+        self.up.bytes() + self.down.bytes()
+    }
+}
+
+impl FeedForward {
+    fn step_bytes(&self, [used, count]: [u32; 2]) -> u64 {
+        match self {
+            FeedForward::Dense(dense) => dense.bytes(),
+            FeedForward::Experts(experts) => {
+                experts.router.bytes()
+                    + (experts.gate_up.bytes() + experts.down.bytes()) * u64::from(used) / u64::from(count)
+                    + experts.shared.as_ref().map_or(0, Dense::bytes)
+                    + experts.shared_gate.as_ref().map_or(0, Matrix::bytes)
+            }
+        }
+    }
+}
+
+impl LayerWeights {
+    fn step_bytes(&self, used: [u32; 2]) -> u64 {
+        let norms = [&self.attn_norm, &self.post_attention_norm, &self.ffn_norm, &self.post_ffw_norm];
+        norms.into_iter().flatten().map(NormWeights::bytes).sum::<u64>()
+            + self.qkv.projections.iter().map(|projection| projection.matrix.bytes()).sum::<u64>()
+            + self.attn_output.bytes()
+            + self.feed_forward.step_bytes(used)
+    }
 }
 
 impl Weights {
@@ -66,238 +204,16 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.token_embd)
     }
 
-    /// Bytes that one decode step has to read: all blocks and the head, but of the embedding only a row.
-    pub fn step_bytes(&self) -> u64 {
-        let layer = |layer: &LayerWeights| {
-            let gate_up = match &layer.gate_up {
-                GateUp::Interleaved(both) => both.bytes(),
-                GateUp::Apart(two) => two.iter().map(Matrix::bytes).sum(),
-            };
-            layer.qkv.iter().map(|projection| projection.matrix.bytes()).sum::<u64>()
-                + layer.attn_output.bytes()
-                + gate_up
-                + layer.ffn_down.bytes()
-                + layer.attn_norm.size()
-                + layer.ffn_norm.size()
-        };
-        self.layers.iter().map(layer).sum::<u64>() + self.head().bytes() + self.output_norm.size()
+    /// Bytes that one decode step has to read: all blocks (of their experts `used` of `count`) and the head, but of the embeddings only a row.
+    pub fn step_bytes(&self, [used, count]: [u32; 2]) -> u64 {
+        let layers = self.layers.iter().map(|layer| layer.step_bytes([used, count]));
+        layers.sum::<u64>() + self.head().bytes() + self.output_norm.bytes()
     }
 
     /// Bytes of all weights on the GPU.
     pub fn bytes(&self) -> u64 {
-        self.step_bytes() + self.output.as_ref().map_or(0, |_| self.token_embd.bytes())
-    }
-}
-
-/// Where a tensor goes.
-enum Target {
-    Rows { matrix: Matrix, placement: Placement },
-    Vector(Buffer),
-    RopeFactors,
-}
-
-/// Checks a file's tensors against its configuration, makes room for all of them, and remembers where each goes.
-pub struct WeightLoader<'a> {
-    gpu: &'a Gpu,
-    config: &'a ModelConfig,
-    tensors: &'a [TensorInfo],
-    placed: Vec<(&'a TensorInfo, Target)>,
-}
-
-/// Why weights cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the variants are the rooms that failed")]
-pub enum WeightsError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Upload(#[from] UploadError),
-    #[error(transparent)]
-    Gpu(#[from] GpuError),
-}
-
-impl<'a> WeightLoader<'a> {
-    /// A loader for the tensors of one file.
-    pub fn new(gpu: &'a Gpu, config: &'a ModelConfig, tensors: &'a [TensorInfo]) -> Self {
-        Self { gpu, config, tensors, placed: Vec::new() }
-    }
-
-    /// Makes room for every tensor and streams them in, in the file's order. `arrived` hears of every chunk's bytes and may stop the load.
-    ///
-    /// # Errors
-    /// A missing, unknown or misshapen tensor; an unsupported type; whatever the source, the device or `arrived` report.
-    pub async fn load<E: From<WeightsError>>(
-        mut self,
-        source: &mut impl Source,
-        mut arrived: impl FnMut(u64) -> Result<(), E>,
-    ) -> Result<Weights, E> {
-        let mut weights = self.allocate().map_err(E::from)?;
-        self.gpu.check().map_err(WeightsError::from)?;
-        self.refuse_unknown().map_err(WeightsError::from)?;
-        self.placed.sort_by_key(|(tensor, _)| tensor.offset);
-        let mut uploader = Uploader::new(self.gpu, source).map_err(WeightsError::from)?;
-        let mut relay = |bytes| arrived(bytes).map_err(Stop::Caller);
-        for (tensor, target) in &self.placed {
-            match target {
-                Target::Rows { matrix, placement } => {
-                    uploader.matrix(tensor, matrix, *placement, &mut relay).await.map_err(Stop::into_error)?;
-                }
-                Target::Vector(buffer) => {
-                    let values = uploader.vector(tensor, tensor.columns()).await.map_err(WeightsError::from)?;
-                    self.gpu.write(buffer, 0, bytemuck::cast_slice(&values));
-                    relay(tensor.bytes).map_err(Stop::into_error)?;
-                }
-                Target::RopeFactors => {
-                    weights.rope_factors = Some(uploader.vector(tensor, tensor.columns()).await.map_err(WeightsError::from)?);
-                    relay(tensor.bytes).map_err(Stop::into_error)?;
-                }
-            }
-        }
-        self.gpu.idle().await.map_err(WeightsError::from)?;
-        Ok(weights)
-    }
-
-    fn allocate(&mut self) -> Result<Weights, WeightsError> {
-        let config = self.config;
-        let embedding = config.embedding;
-        let token_embd = self.matrix("token_embd.weight", config.vocab, embedding)?;
-        let output = match self.find("output.weight") {
-            Some(_) => Some(self.matrix("output.weight", config.vocab, embedding)?),
-            None => None,
-        };
-        let mut layers = Vec::new();
-        for layer in 0..config.layers {
-            let name = |part: &str| format!("blk.{layer}.{part}.weight");
-            layers.push(LayerWeights {
-                attn_norm: self.vector(&name("attn_norm"), embedding)?,
-                qkv: self.qkv(["attn_q", "attn_k", "attn_v"].map(name))?,
-                attn_output: self.matrix(&name("attn_output"), embedding, config.heads * config.head_dim)?,
-                ffn_norm: self.vector(&name("ffn_norm"), embedding)?,
-                gate_up: self.gate_up(["ffn_gate", "ffn_up"].map(name))?,
-                ffn_down: self.matrix(&name("ffn_down"), embedding, config.feed_forward)?,
-            });
-        }
-        if let Some(tensor) = self.find("rope_freqs.weight") {
-            self.expect(tensor, &[config.rope.dims / 2])?;
-            self.placed.push((tensor, Target::RopeFactors));
-        }
-        Ok(Weights { token_embd, layers, output_norm: self.vector("output_norm.weight", embedding)?, output, rope_factors: None })
-    }
-
-    fn find(&self, name: &str) -> Option<&'a TensorInfo> {
-        self.tensors.iter().find(|tensor| tensor.name == name)
-    }
-
-    fn needed(&self, name: &str) -> Result<&'a TensorInfo, ConfigError> {
-        self.find(name)
-            .ok_or_else(|| ConfigError::MissingTensor { tensor: name.into(), architecture: self.config.architecture.clone() })
-    }
-
-    fn expect(&self, tensor: &TensorInfo, dims: &[u32]) -> Result<(), ConfigError> {
-        let expected: Vec<u64> = dims.iter().map(|dim| u64::from(*dim)).collect();
-        let trimmed = tensor.dims.iter().rposition(|dim| *dim != 1).map_or(&tensor.dims[..1], |last| &tensor.dims[..=last]);
-        let wanted = expected.iter().rposition(|dim| *dim != 1).map_or(&expected[..1], |last| &expected[..=last]);
-        if trimmed == wanted {
-            return Ok(());
-        }
-        Err(ConfigError::WrongShape { tensor: tensor.name.clone(), found: tensor.dims.clone(), expected })
-    }
-
-    fn vector(&mut self, name: &str, length: u32) -> Result<Buffer, WeightsError> {
-        let tensor = self.needed(name)?;
-        self.expect(tensor, &[length])?;
-        let buffer = self.gpu.buffer(name, 4 * u64::from(length))?;
-        self.placed.push((tensor, Target::Vector(buffer.clone())));
-        Ok(buffer)
-    }
-
-    /// A tensor of (rows, columns) weights, checked.
-    fn tensor(&self, name: &str, rows: u32, columns: u32) -> Result<(&'a TensorInfo, Format), WeightsError> {
-        let tensor = self.needed(name)?;
-        self.expect(tensor, &[columns, rows])?;
-        Ok((tensor, matrix_format(tensor)?))
-    }
-
-    /// Room for a matrix of its own.
-    fn matrix(&mut self, name: &str, rows: u32, columns: u32) -> Result<Matrix, WeightsError> {
-        let (tensor, format) = self.tensor(name, rows, columns)?;
-        let matrix = Matrix::new(self.gpu, name, format, rows, columns, PAIR_ROWS)?;
-        self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), placement: Placement::WHOLE }));
-        Ok(matrix)
-    }
-
-    /// Room for the projections to queries, keys and values: neighbours whose types agree are stacked.
-    fn qkv(&mut self, names: [String; 3]) -> Result<Vec<Projection>, WeightsError> {
-        let ModelConfig { heads, kv_heads, head_dim, embedding, rope, .. } = *self.config;
-        // Values do not turn.
-        let reorder = (rope.layout == RopeLayout::HalfSplit).then_some(Reorder { head_rows: head_dim, rope_dims: rope.dims });
-        let rows = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim];
-        let mut parts = Vec::new();
-        for ((name, rows), reorder) in names.iter().zip(rows).zip([reorder, reorder, None]) {
-            let (tensor, format) = self.tensor(name, rows, embedding)?;
-            parts.push((tensor, format, rows, reorder));
-        }
-        let mut projections = Vec::new();
-        let mut first = 0;
-        for stack in parts.chunk_by(|a, b| a.1 == b.1) {
-            let rows = stack.iter().map(|(_, _, rows, _)| rows).sum();
-            let matrix = Matrix::new(self.gpu, &stack[0].0.name, stack[0].1, rows, embedding, head_dim)?;
-            let mut first_quad = 0;
-            for &(tensor, _, rows, reorder) in stack {
-                let placement = Placement { first_quad, quad_step: 1, reorder };
-                self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), placement }));
-                first_quad += rows / 4;
-            }
-            projections.push(Projection { matrix, first });
-            first += rows;
-        }
-        Ok(projections)
-    }
-
-    /// Room for the gate and up projections: one matrix, quad by quad, if their types agree.
-    fn gate_up(&mut self, names: [String; 2]) -> Result<GateUp, WeightsError> {
-        let ModelConfig { feed_forward, embedding, .. } = *self.config;
-        let [gate, up] = [self.tensor(&names[0], feed_forward, embedding)?, self.tensor(&names[1], feed_forward, embedding)?];
-        if gate.1 != up.1 {
-            let [gate, up] = names;
-            return Ok(GateUp::Apart([self.matrix(&gate, feed_forward, embedding)?, self.matrix(&up, feed_forward, embedding)?]));
-        }
-        let matrix = Matrix::new(self.gpu, &names[0], gate.1, 2 * feed_forward, embedding, PAIR_ROWS)?;
-        for (first_quad, (tensor, _)) in [gate, up].into_iter().enumerate() {
-            let placement = Placement { first_quad: first_quad as u32, quad_step: 2, reorder: None };
-            self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), placement }));
-        }
-        Ok(GateUp::Interleaved(matrix))
-    }
-
-    fn refuse_unknown(&self) -> Result<(), ConfigError> {
-        let known: std::collections::HashSet<&str> = self.placed.iter().map(|(tensor, _)| tensor.name.as_str()).collect();
-        match self.tensors.iter().find(|tensor| !known.contains(tensor.name.as_str())) {
-            None => Ok(()),
-            Some(tensor) => {
-                Err(ConfigError::UnknownTensor { tensor: tensor.name.clone(), architecture: self.config.architecture.clone() })
-            }
-        }
-    }
-}
-
-/// What can end an upload: its own failure or the caller's wish.
-enum Stop<E> {
-    Upload(UploadError),
-    Caller(E),
-}
-
-impl<E> From<UploadError> for Stop<E> {
-    fn from(error: UploadError) -> Self {
-        Stop::Upload(error)
-    }
-}
-
-impl<E: From<WeightsError>> Stop<E> {
-    fn into_error(self) -> E {
-        match self {
-            Stop::Upload(error) => WeightsError::from(error).into(),
-            Stop::Caller(error) => error,
-        }
+        self.step_bytes([1, 1])
+            + self.output.as_ref().map_or(0, |_| self.token_embd.bytes())
+            + self.position_embd.as_ref().map_or(0, Matrix::bytes)
     }
 }

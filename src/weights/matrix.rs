@@ -4,17 +4,9 @@ use super::types::TensorType;
 use crate::gpu::{Binding, Buffer, Gpu, GpuError};
 use crate::kernels::{Format, Planes};
 
-/// The format that a tensor type is stored in on the GPU, or `None` where no kernel reads it yet.
+/// The format that a tensor type is stored in on the GPU, which has its name, or `None` where no kernel reads it.
 pub fn format_of(kind: TensorType) -> Option<Format> {
-    Some(match kind {
-        TensorType::F32 => Format::F32,
-        TensorType::F16 => Format::F16,
-        TensorType::BF16 => Format::BF16,
-        TensorType::Q4_0 => Format::Q4_0,
-        TensorType::Q4_1 => Format::Q4_1,
-        TensorType::Q8_0 => Format::Q8_0,
-        _ => return None,
-    })
+    Format::ALL.into_iter().find(|format| format.name() == kind.name())
 }
 
 /// Consecutive rows of a matrix in one buffer.

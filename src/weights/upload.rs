@@ -6,6 +6,7 @@ use super::matrix::{Matrix, format_of};
 use super::source::{Chunk, Source, SourceError};
 use crate::gpu::{Buffer, Dispatch, Gpu, GpuError, Grid, Plan, Span, Traffic};
 use crate::kernels::{Reorder, Repack, RepackChunk};
+use std::ops::Range;
 
 /// Most bytes of one chunk: small enough that browsers' transfer memory stays small, large enough to be quick.
 pub const CHUNK_BYTES: u64 = 8 << 20;
@@ -32,19 +33,23 @@ pub enum UploadError {
 }
 
 /// Which rows of a matrix a tensor's rows become.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Placement {
-    /// Quad of the matrix that the tensor's first four rows become.
+    /// Rows of the tensor, a multiple of 4 unless they are its last ones.
+    pub rows: Range<u32>,
+    /// Quad of the matrix that the first four of them become.
     pub first_quad: u32,
-    /// From one quad of the tensor to the next, in quads of the matrix.
+    /// From one quad of them to the next, in quads of the matrix.
     pub quad_step: u32,
     /// Rows change places within their heads.
     pub reorder: Option<Reorder>,
 }
 
 impl Placement {
-    /// The tensor is the whole matrix.
-    pub const WHOLE: Self = Self { first_quad: 0, quad_step: 1, reorder: None };
+    /// The tensor's `rows` rows are the whole matrix.
+    pub fn whole(rows: u32) -> Self {
+        Self { rows: 0..rows, first_quad: 0, quad_step: 1, reorder: None }
+    }
 }
 
 /// Brings tensors from a [`Source`] onto a device.
@@ -85,7 +90,7 @@ impl<'a, S: Source> Uploader<'a, S> {
             return Err(UploadError::RowTooWide { tensor: tensor.name.clone(), row_bytes, limit: CHUNK_BYTES }.into());
         }
         let repack = Repack { format: matrix.format, k: matrix.columns, reorder: placement.reorder };
-        let rows = tensor.rows() as u32;
+        let rows = placement.rows.end - placement.rows.start;
         let mut done = 0;
         while done < rows {
             let target = placement.first_quad + done / 4 * placement.quad_step;
@@ -94,7 +99,7 @@ impl<'a, S: Source> Uploader<'a, S> {
             let room = (shard.rows.div_ceil(4) - first_quad).div_ceil(placement.quad_step);
             let count = most.min(rows - done).min(4 * room);
             let bytes = u64::from(count) * row_bytes;
-            let offset = tensor.offset + u64::from(done) * row_bytes;
+            let offset = tensor.offset + u64::from(placement.rows.start + done) * row_bytes;
             let data = self.source.read(offset, bytes as usize).await.map_err(UploadError::from)?;
             self.stage(data).map_err(UploadError::from)?;
             let part = RepackChunk { first_quad, quad_step: placement.quad_step, rows: count };

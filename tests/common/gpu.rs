@@ -59,27 +59,6 @@ impl Random {
     pub fn vector(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.signed()).collect()
     }
-
-    /// Plausible GGUF bytes of `rows` × `k` weights: random quants, small finite scales.
-    pub fn weights(&mut self, format: kinglet::kernels::Format, rows: u32, k: u32) -> Vec<u8> {
-        use kinglet::kernels::Format;
-        let blocks = rows * (k / format.block_columns());
-        let mut bytes = Vec::new();
-        for _ in 0..blocks {
-            match format {
-                Format::F32 => (0..8).for_each(|_| bytes.extend(self.signed().to_le_bytes())),
-                Format::F16 => (0..8).for_each(|_| bytes.extend(half::f16::from_f32(self.signed()).to_le_bytes())),
-                Format::BF16 => (0..8).for_each(|_| bytes.extend(half::bf16::from_f32(self.signed()).to_le_bytes())),
-                _ => {
-                    let heads = if format == Format::Q4_1 { 2 } else { 1 };
-                    (0..heads).for_each(|_| bytes.extend(half::f16::from_f32(self.signed() * 0.1).to_le_bytes()));
-                    let quants = format.gguf_block_bytes() - 2 * heads;
-                    (0..quants).for_each(|_| bytes.push(self.bits() as u8));
-                }
-            }
-        }
-        bytes
-    }
 }
 
 /// The largest difference, relative to the reference's own size.

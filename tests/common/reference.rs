@@ -1,6 +1,6 @@
 //! A plain forward pass of the llama family in f64: no cache, no tiles, one loop after the other.
 
-use kinglet::kernels::{matvec_reference, rms_norm_reference, swiglu_reference};
+use kinglet::kernels::{Activation, gated_reference, matvec_reference, rms_norm_reference};
 use kinglet::model::{ModelConfig, RopeLayout, rope};
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ pub fn forward(config: &ModelConfig, tensors: &Tensors, ids: &[u32]) -> Forward 
             let w = part(name);
             matvec_reference(w, x, w.len() / k, k)
         };
-        let epsilon = f64::from(config.rms_epsilon);
+        let epsilon = f64::from(config.epsilon);
         let h = rms_norm_reference(&x, part("attn_norm"), epsilon);
         let mut q = product("attn_q", &h, embedding);
         let mut k = product("attn_k", &h, embedding);
@@ -37,25 +37,26 @@ pub fn forward(config: &ModelConfig, tensors: &Tensors, ids: &[u32]) -> Forward 
         let out = product("attn_output", &attended, (config.heads * config.head_dim) as usize);
         x.iter_mut().zip(&out).for_each(|(x, o)| *x += o);
         let h = rms_norm_reference(&x, part("ffn_norm"), epsilon);
-        let hidden = swiglu_reference(&product("ffn_gate", &h, embedding), &product("ffn_up", &h, embedding));
+        let hidden = gated_reference(Activation::Silu, &product("ffn_gate", &h, embedding), &product("ffn_up", &h, embedding));
         let down = product("ffn_down", &hidden, config.feed_forward as usize);
         x.iter_mut().zip(&down).for_each(|(x, d)| *x += d);
         residual.push(x.clone());
     }
-    let h = rms_norm_reference(&x, get("output_norm.weight"), f64::from(config.rms_epsilon));
+    let h = rms_norm_reference(&x, get("output_norm.weight"), f64::from(config.epsilon));
     let head = tensors.get("output.weight").unwrap_or(table);
     Forward { residual, logits: matvec_reference(head, &h, config.vocab as usize, embedding) }
 }
 
 fn turn(config: &ModelConfig, factors: Option<&[f32]>, rows: &mut [f64], heads: usize) {
     let dim = config.head_dim as usize;
-    let half = config.rope.dims as usize / 2;
-    let frequencies = rope::frequencies(&config.rope, factors);
-    let factor = rope::attention_factor(&config.rope);
+    let config_rope = config.rope.unwrap();
+    let half = config_rope.dims as usize / 2;
+    let frequencies = rope::frequencies(&config_rope, factors);
+    let factor = rope::attention_factor(&config_rope);
     for (i, head) in rows.chunks_exact_mut(dim).enumerate() {
         let position = (i / heads) as f64;
         for (pair, frequency) in frequencies.iter().enumerate() {
-            let (a, b) = match config.rope.layout {
+            let (a, b) = match config_rope.layout {
                 RopeLayout::Interleaved => (2 * pair, 2 * pair + 1),
                 RopeLayout::HalfSplit => (pair, pair + half),
             };

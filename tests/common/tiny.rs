@@ -3,7 +3,7 @@
 use super::ggufwriter::GgufWriter;
 use super::gpu::Random;
 use super::reference::Tensors;
-use super::weights::dequantize;
+use super::weights::{dequantize, tensor_type};
 use kinglet::kernels::Format;
 
 /// Sizes and types of a tiny model of the llama family.
@@ -55,14 +55,7 @@ impl Default for Tiny {
 
 /// ggml's id of a format.
 fn type_id(format: Format) -> u32 {
-    match format {
-        Format::F32 => 0,
-        Format::F16 => 1,
-        Format::BF16 => 30,
-        Format::Q4_0 => 2,
-        Format::Q4_1 => 3,
-        Format::Q8_0 => 8,
-    }
+    tensor_type(format).id()
 }
 
 impl Tiny {

@@ -5,6 +5,9 @@
 use super::gpu::Random;
 use kinglet::gpu::{Buffer, Dispatch, Gpu, Grid, Plan, Span, Traffic};
 use kinglet::kernels::{Format, Reorder, Repack, RepackChunk};
+use kinglet::weights::dequant::dequantized;
+use kinglet::weights::format_of;
+use kinglet::weights::types::TensorType;
 
 /// A matrix on the device and its exact values.
 pub struct Matrix {
@@ -20,6 +23,41 @@ impl Matrix {
         let bytes = random.weights(format, rows, k);
         let [quants, scales] = repack(gpu, format, &bytes, rows, k, u32::MAX);
         Self { quants, scales, values: dequantize(format, &bytes).into_iter().map(f64::from).collect() }
+    }
+}
+
+impl Random {
+    /// Plausible GGUF bytes of `rows` × `k` weights: random quants, and finite scales that keep the weights near one.
+    pub fn weights(&mut self, format: Format, rows: u32, k: u32) -> Vec<u8> {
+        let numbers = rows as usize * k as usize;
+        match format {
+            Format::F32 => (0..numbers).flat_map(|_| self.signed().to_le_bytes()).collect(),
+            Format::F16 => (0..numbers).flat_map(|_| half::f16::from_f32(self.signed()).to_le_bytes()).collect(),
+            Format::BF16 => (0..numbers).flat_map(|_| half::bf16::from_f32(self.signed()).to_le_bytes()).collect(),
+            _ => {
+                let block_bytes = format.gguf_block_bytes() as usize;
+                let blocks = numbers / format.block_columns() as usize;
+                let mut bytes: Vec<u8> = (0..blocks * block_bytes).map(|_| self.bits() as u8).collect();
+                // About the largest number that a scale is multiplied with.
+                let quants = match format {
+                    Format::TQ1_0 | Format::TQ2_0 | Format::Q1_0 | Format::Q2_0 => 1.0,
+                    Format::Q4_K | Format::Q5_K | Format::Q6_K | Format::IQ4_XS => 2000.0,
+                    Format::Q8_0 | Format::Q8_1 | Format::IQ4_NL | Format::Q2_K | Format::Q3_K => 127.0,
+                    _ => 31.0,
+                };
+                for block in bytes.chunks_exact_mut(block_bytes) {
+                    for &at in halves(format) {
+                        block[at..at + 2].copy_from_slice(&half::f16::from_f32(self.signed() * 3.0 / quants).to_le_bytes());
+                    }
+                    match format {
+                        Format::MXFP4 => block[0] = 122 + block[0] % 6,
+                        Format::NVFP4 => block[..4].iter_mut().for_each(|scale| *scale %= 0x40),
+                        _ => {}
+                    }
+                }
+                bytes
+            }
+        }
     }
 }
 
@@ -61,31 +99,30 @@ pub fn repack_into(
     }
 }
 
-fn half_at(bytes: &[u8], at: usize) -> f32 {
-    half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+/// The type of a format in a file.
+pub fn tensor_type(format: Format) -> TensorType {
+    *TensorType::ALL.iter().find(|kind| format_of(**kind) == Some(format)).expect("every format is of a type")
 }
 
-/// What GGUF bytes mean, block by block.
+/// What GGUF bytes mean.
 pub fn dequantize(format: Format, bytes: &[u8]) -> Vec<f32> {
-    let nibble = |block: &[u8], head: usize, column: usize| match column {
-        0..16 => block[head + column] & 15,
-        _ => block[head + column - 16] >> 4,
-    };
+    let numbers = bytes.len() / format.gguf_block_bytes() as usize * format.block_columns() as usize;
+    dequantized(tensor_type(format), bytes, numbers).expect("whole blocks")
+}
+
+/// Where the f16 numbers of a block are.
+pub fn halves(format: Format) -> &'static [usize] {
     match format {
-        Format::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        Format::F16 => bytes.chunks_exact(2).map(|b| half_at(b, 0)).collect(),
-        Format::BF16 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        _ => bytes
-            .chunks_exact(format.gguf_block_bytes() as usize)
-            .flat_map(|block| {
-                let d = half_at(block, 0);
-                (0..32).map(move |column| match format {
-                    Format::Q4_0 => d * (f32::from(nibble(block, 2, column)) - 8.0),
-                    Format::Q4_1 => d * f32::from(nibble(block, 4, column)) + half_at(block, 2),
-                    _ => d * f32::from(block[2 + column] as i8),
-                })
-            })
-            .collect(),
+        Format::F32 | Format::F16 | Format::BF16 => &[],
+        Format::Q4_0 | Format::Q5_0 | Format::Q8_0 | Format::Q8_1 => &[0],
+        Format::IQ4_NL | Format::IQ4_XS | Format::Q1_0 | Format::Q2_0 => &[0],
+        Format::MXFP4 | Format::NVFP4 => &[],
+        Format::Q2_K => &[80, 82],
+        Format::Q3_K => &[108],
+        Format::TQ1_0 => &[52],
+        Format::TQ2_0 => &[64],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
+        Format::Q6_K => &[208],
     }
 }
 

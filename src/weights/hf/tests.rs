@@ -125,8 +125,8 @@ fn a_llama_looks_like_its_gguf() {
     assert_eq!(opened.gguf.tensors.len(), rows.len());
     let config = ModelConfig::from_gguf(&opened.gguf.metadata, &opened.gguf.tensors).unwrap();
     assert_eq!((config.layers, config.heads, config.kv_heads, config.head_dim, config.vocab), (2, 4, 2, 8, 260));
-    assert_eq!((config.name.as_str(), config.context, config.rms_epsilon), ("tiny", 128, 1e-5));
-    assert_eq!(config.rope.layout, crate::model::RopeLayout::HalfSplit);
+    assert_eq!((config.name.as_str(), config.context, config.epsilon), ("tiny", 128, 1e-5));
+    assert_eq!(config.rope.map(|rope| rope.layout), Some(crate::model::RopeLayout::HalfSplit));
 
     let (info, bytes) = tensor(&mut opened, "blk.1.attn_k.weight");
     assert_eq!((info.kind, info.dims), (TensorType::BF16, vec![32, 16]));

@@ -1,0 +1,12 @@
+// GGUF IQ4_NL: f16 d; 16 bytes of nibbles as in Q4_0.
+fn quant(at: u32, column: u32) -> u32 {
+  return (byte_at(at + 2u + column % 16u) >> (4u * (column / 16u))) & 15u;
+}
+
+fn head(at: u32) -> u32 {
+  return half_at(at);
+}
+
+fn sub(at: u32, i: u32) -> u32 {
+  return 0u;
+}
