@@ -39,7 +39,7 @@ fn unpacked(gpu: &Gpu, format: Format, [quants, scales]: &[Buffer; 2], rows: u32
     }
     let ids = gpu.upload("ids", &(0..rows).collect::<Vec<_>>()).unwrap();
     let y = gpu.buffer("y", 4 * u64::from(rows * k)).unwrap();
-    let kernel = Embed { format, first_row: 0, rows, k, y_stride: k, scale: 1.0 };
+    let kernel = Embed { format, first_row: 0, rows, k, y_stride: k, scale: 1.0, positions: false };
     let bindings = [quants, scales, &ids, &y].map(Buffer::whole);
     run(gpu, &kernel.dispatch(), &bindings, Span { position: 0, rows }, &y)
 }
