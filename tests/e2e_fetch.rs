@@ -180,3 +180,85 @@ fn templates_learn_the_users_local_time() {
     let hours = result["clock"]["hours"].as_array().unwrap();
     assert!(hours.contains(&(tokens - 1).into()), "{tokens} tokens at {hours:?} o'clock");
 }
+
+/// A model in parts, and one as transformers saves it: by URL and as files that were picked.
+#[test]
+fn models_of_several_files_load_by_address_and_as_picked_files() {
+    let Some(setup) = Setup::from_env() else { return };
+    let (file, _) = Tiny { template: Some("{{ messages[0].content }}"), ..Tiny::default() }.file(7);
+    let mut files = HashMap::from([("whole.gguf".to_owned(), file.bytes())]);
+    // More parts than a browser has connections to one server.
+    const PARTS: usize = 9;
+    for number in 0..PARTS {
+        let mut part = if number == 0 { file.clone() } else { ggufwriter::GgufWriter::new() };
+        let run = file.tensors.len().div_ceil(PARTS);
+        part.tensors = file.tensors.iter().skip(number * run).take(run).cloned().collect();
+        let part = part
+            .u16("split.no", number as u16)
+            .u16("split.count", PARTS as u16)
+            .i32("split.tensors.count", file.tensors.len() as i32);
+        files.insert(format!("part-{:05}-of-{PARTS:05}.gguf", number + 1), part.bytes());
+    }
+    let saved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hf/llama");
+    for entry in std::fs::read_dir(saved).expect("the saved model") {
+        let path = entry.expect("a file").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        files.insert(format!("llama/{name}"), std::fs::read(&path).expect("a file"));
+    }
+    let mut names: Vec<String> = files.keys().cloned().collect();
+    names.sort();
+    let server = serve(&setup, move |case, _, request| match files.get(case) {
+        Some(file) => Reply::part(request, file, "\"a\""),
+        None => Reply::status("404 Not Found"),
+    });
+    let browser = Browser::open(&setup);
+    browser.go(&server.url("/npm/package.json"));
+    let names = serde_json::to_string(&names).unwrap();
+    browser.run(&format!(
+        "window.result = null;
+         (async () => {{
+           const {{ Kinglet }} = await import('/npm/index.js');
+           const ask = async (source, options) => {{
+             try {{
+               let last;
+               const engine = await Kinglet.load(source, {{ onProgress: (p) => {{ if (p.phase == 'weights') last = p; }}, ...options }});
+               const messages = [{{ role: 'user', content: 'abc' }}];
+               const reply = await engine.chat.completions.create({{ messages, temperature: 0, max_tokens: 12, ignore_eos: true }});
+               const {{ model, quantization }} = engine.info;
+               await engine.unload();
+               return {{ text: reply.choices[0].message.content, model, quantization, complete: last.loaded == last.total }};
+             }} catch (error) {{ return {{ error: error.name, message: error.message }}; }}
+           }};
+           const names = {names};
+           const pick = (wanted) => Promise.all(names.filter(wanted).map(async (name) =>
+             new File([await (await fetch('/models/' + name)).blob()], name.split('/').at(-1))));
+           window.result = {{
+             whole: await ask('/models/whole.gguf'),
+             parts: await ask('/models/part-00002-of-00009.gguf'),
+             partsPicked: await ask(await pick((name) => name.startsWith('part-'))),
+             partMissing: await ask(await pick((name) => name.startsWith('part-') && !name.includes('-00004-'))),
+             partAlone: await ask(await pick((name) => name.startsWith('part-00003'))),
+             folder: await ask('/models/llama/'),
+             folderPicked: await ask(await pick((name) => name.startsWith('llama/'))),
+             quantized: await ask('/models/whole.gguf', {{ quantize: 'q8_0' }}),
+             nothing: await ask('/models/none/'),
+           }};
+         }})().catch((error) => {{ window.result = {{ failed: error.message }}; }});"
+    ));
+    let result = browser.wait("the models", MINUTES, "return window.result");
+    let text = |case: &str| result[case]["text"].as_str().unwrap_or_else(|| panic!("{case}: {result}")).to_owned();
+    assert_eq!((text("parts"), text("partsPicked")), (text("whole"), text("whole")));
+    assert_eq!(text("folder"), text("folderPicked"));
+    for case in ["whole", "parts", "partsPicked", "folder", "folderPicked", "quantized"] {
+        assert_eq!(result[case]["complete"], true, "{case}: {result}");
+    }
+    assert_eq!((&result["parts"]["model"], &result["folder"]["model"]), (&"part".into(), &"llama".into()));
+    assert_eq!((&result["folder"]["quantization"], &result["quantized"]["quantization"]), (&"BF16".into(), &"Q8_0".into()));
+    let fails = |case: &str, word: &str| {
+        assert_eq!(result[case]["error"], "ModelFilesError", "{case}: {result}");
+        assert!(result[case]["message"].as_str().is_some_and(|message| message.contains(word)), "{case}: {result}");
+    };
+    fails("partMissing", "part-00004-of-00009.gguf is missing");
+    fails("partAlone", "part-00001-of-00009.gguf is missing");
+    fails("nothing", "config.json");
+}

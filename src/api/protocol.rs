@@ -13,11 +13,11 @@ use super::types::{ChatChunk, ChatReply};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToWorker {
-    /// Load a model; one that is loaded already is unloaded first. Without `url` a `Blob` lies beside as `file`.
+    /// Load a model; one that is loaded already is unloaded first. Without `url` a `Blob` lies beside as `file`, or several as `files`.
     Load {
         /// The asker's number for this load.
         id: u64,
-        /// Absolute URL of a GGUF file.
+        /// Absolute URL of a GGUF file (any one of several parts), or of a Hugging Face model's folder, ending in `/`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         url: Option<String>,
         /// How to load it.
@@ -55,6 +55,23 @@ pub struct LoadOptions {
     /// Kernel tier to use instead of the best there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
+    /// What matrices that are stored as plain numbers become while they are loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Quantize>,
+}
+
+/// What matrices that are stored as plain numbers become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantize {
+    /// They stay as they are.
+    None,
+    /// 8.5 bits a weight.
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// 4.5 bits a weight; the LM head 8.5.
+    #[serde(rename = "q4_0")]
+    Q4_0,
 }
 
 /// Storage of keys and values.
@@ -237,11 +254,16 @@ mod tests {
     #[test]
     fn messages_to_the_worker_have_the_stated_json() {
         to_worker(
-            json!({"type": "load", "id": 1, "url": "https://x/m.gguf", "options": {"context": 2048, "kv_type": "f32", "tier": "c"}}),
+            json!({"type": "load", "id": 1, "url": "https://x/m.gguf", "options": {"context": 2048, "kv_type": "f32", "tier": "c", "quantize": "q4_0"}}),
             ToWorker::Load {
                 id: 1,
                 url: Some("https://x/m.gguf".into()),
-                options: LoadOptions { context: Some(2048), kv_type: Some(KvType::F32), tier: Some(Tier::C) },
+                options: LoadOptions {
+                    context: Some(2048),
+                    kv_type: Some(KvType::F32),
+                    tier: Some(Tier::C),
+                    quantize: Some(Quantize::Q4_0),
+                },
             },
         );
         to_worker(

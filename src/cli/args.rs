@@ -115,6 +115,16 @@ pub enum KvTypeArg {
     F32,
 }
 
+impl KvTypeArg {
+    /// For loading.
+    pub fn get(self) -> KvType {
+        match self {
+            Self::F16 => KvType::F16,
+            Self::F32 => KvType::F32,
+        }
+    }
+}
+
 impl DeviceArgs {
     /// For opening the GPU.
     pub fn gpu(&self) -> GpuOptions {
@@ -128,11 +138,7 @@ impl DeviceArgs {
 
     /// For loading with a context of so many tokens.
     pub fn load(&self, context: Option<u32>) -> LoadOptions {
-        let kv_type = match self.kv_type {
-            KvTypeArg::F16 => KvType::F16,
-            KvTypeArg::F32 => KvType::F32,
-        };
-        LoadOptions { context, kv_type }
+        LoadOptions { context, kv_type: self.kv_type.get() }
     }
 }
 
@@ -316,9 +322,29 @@ pub struct ShadersArgs {
 pub struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Tokens that prompt and answer may have together [default: the model's own, at most 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub ctx: Option<u32>,
+    /// Number type of the KV cache
+    #[arg(long, default_value = "f16", ignore_case = true)]
+    pub kv_type: KvTypeArg,
+    /// Say whether it fits this GPU: its number in `kinglet devices`, or a part of its name
+    #[arg(long, value_name = "N")]
+    pub device: Option<String>,
+    /// Say whether it fits so much memory
+    #[arg(long, value_name = "GIB", value_parser = gibibytes)]
+    pub budget: Option<u64>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Bytes of so many GiB.
+fn gibibytes(text: &str) -> Result<u64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 && number < 1e6 => Ok((number * f64::from(1 << 30)) as u64),
+        _ => Err("it should be a number of GiB above 0".into()),
+    }
 }
 
 /// `kinglet devices`

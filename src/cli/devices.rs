@@ -14,9 +14,9 @@ pub fn run(args: &DevicesArgs) -> Result<(), Failure> {
     if args.json {
         return output::json(&devices);
     }
-    for device in devices {
+    for (number, device) in devices.iter().enumerate() {
         let has = |what, has| if has { what } else { "" };
-        output::line(format_args!("{} ({}, {}, tier {})", device.name, device.backend, device.kind, device.tier))?;
+        output::line(format_args!("{number}: {} ({}, {}, tier {})", device.name, device.backend, device.kind, device.tier))?;
         output::line(format_args!(
             "    driver {}; bindings up to {}, buffers up to {}{}{}",
             device.driver,

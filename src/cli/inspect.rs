@@ -2,6 +2,7 @@
 
 use super::args::InspectArgs;
 use super::exit::Failure;
+use super::fit::{self, Fit};
 use super::model::ModelFile;
 use super::output::{self, bytes, printable};
 use kinglet::engine::DEFAULT_CONTEXT;
@@ -17,6 +18,8 @@ use std::collections::BTreeMap;
 
 /// So many elements of an array are shown.
 const SHOWN: usize = 8;
+/// A longer string is shortened in JSON too; chat templates are not so long.
+const LONGEST: usize = 64 << 10;
 /// So many characters of a string are shown in the table.
 const WIDTH: usize = 100;
 
@@ -29,6 +32,7 @@ struct Report {
     version: u32,
     alignment: u64,
     data_offset: u64,
+    parameters: u64,
     /// In the file's order.
     #[serde(serialize_with = "as_map")]
     metadata: Vec<(String, Json)>,
@@ -38,6 +42,8 @@ struct Report {
     config: Option<Config>,
     tokenizer: Option<Text>,
     template: Option<&'static str>,
+    /// What it takes on a GPU; nothing if its architecture is not known.
+    cost: Option<Fit>,
     /// What keeps this file from being run; empty where nothing does.
     unsupported: Vec<String>,
 }
@@ -104,12 +110,13 @@ struct Text {
 /// Reads the header and prints what it says.
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     let file = ModelFile::open(&args.model)?;
-    let report = report(&file);
+    let report = report(&file, args)?;
     if args.json { output::json(&report) } else { print(&report) }
 }
 
-fn report(file: &ModelFile) -> Report {
+fn report(file: &ModelFile, args: &InspectArgs) -> Result<Report, Failure> {
     let Gguf { version, metadata, tensors, alignment, data_offset } = file.gguf();
+    let device = fit::device(args)?;
     let mut unsupported = Vec::new();
     let mut keep = |error: String| {
         if !unsupported.contains(&error) {
@@ -127,7 +134,8 @@ fn report(file: &ModelFile) -> Report {
         keep(format!("{} tensors are of type {}, which no kernel reads yet", sum.tensors, sum.kind));
     }
     let name = |key: &str| metadata.string(key).ok().flatten().map(str::to_owned);
-    Report {
+    let carried = metadata.get("tokenizer.ggml.model").is_none().then(|| "tokenizer.json".to_owned());
+    Ok(Report {
         file: file.name().to_owned(),
         format: match file.layout() {
             Layout::Gguf => format!("GGUF version {version}"),
@@ -139,13 +147,14 @@ fn report(file: &ModelFile) -> Report {
         version: *version,
         alignment: *alignment,
         data_offset: *data_offset,
+        parameters: file.gguf().parameters(),
         metadata: metadata.iter().map(|(key, value)| (key.to_owned(), value_json(value))).collect(),
         tensor_count: tensors.len(),
         tensor_types,
         tensors: tensors.iter().map(tensor_row).collect(),
         config: config.as_ref().map(config_row),
         tokenizer: tokenizer.map(|tokenizer| Text {
-            model: name("tokenizer.ggml.model").unwrap_or_default(),
+            model: name("tokenizer.ggml.model").or(carried).unwrap_or_default(),
             pre: name("tokenizer.ggml.pre"),
             tokens: tokenizer.vocab_size(),
             bos: tokenizer.bos(),
@@ -158,8 +167,9 @@ fn report(file: &ModelFile) -> Report {
             TemplateOrigin::ChatMl => "default: ChatML",
             TemplateOrigin::Plain => "default: plain",
         }),
+        cost: config.as_ref().map(|config| fit::fit(args, device.as_ref(), config, tensors)).transpose()?,
         unsupported,
-    }
+    })
 }
 
 fn type_sums(tensors: &[TensorInfo]) -> Vec<TypeSum> {
@@ -232,6 +242,11 @@ fn value_json(value: &Value) -> Json {
         Value::F32(v) => json!(v),
         Value::F64(v) => json!(v),
         Value::Bool(v) => json!(v),
+        // A whole tokenizer.json, say.
+        Value::String(v) if v.len() > LONGEST => {
+            let first: String = v.chars().take(WIDTH).collect();
+            json!({ "type": "string", "bytes": v.len(), "first": first })
+        }
         Value::String(v) => json!(v),
         Value::Array(array) if array.len() > SHOWN => {
             json!({ "type": array.type_name(), "length": array.len(), "first": elements(array) })
@@ -270,7 +285,7 @@ fn print(report: &Report) -> Result<(), Failure> {
         let more = if short.len() < text.len() { "…" } else { "" };
         output::line(format_args!("    {} = {}{more}", printable(key), printable(&short)))?;
     }
-    output::line(format_args!("\n{} tensors", report.tensor_count))?;
+    output::line(format_args!("\n{} tensors, {} parameters", report.tensor_count, report.parameters))?;
     for TypeSum { kind, tensors, elements, bytes: size, supported } in &report.tensor_types {
         let note = if *supported { "" } else { "  (not supported yet)" };
         output::line(format_args!("    {kind:8} {tensors:>5} tensors {elements:>14} numbers {:>12}{note}", bytes(*size)))?;
@@ -315,6 +330,9 @@ fn print(report: &Report) -> Result<(), Failure> {
     }
     if let Some(template) = report.template {
         output::line(format_args!("    chat template: {template}"))?;
+    }
+    if let Some(cost) = &report.cost {
+        fit::print(cost)?;
     }
     if report.unsupported.is_empty() {
         return output::line(format_args!("\nKinglet runs this model."));

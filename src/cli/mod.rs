@@ -6,6 +6,7 @@ mod chat;
 mod conversation;
 mod devices;
 mod exit;
+mod fit;
 mod generate;
 mod input;
 mod inspect;

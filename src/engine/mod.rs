@@ -3,12 +3,14 @@
 //! It knows neither HTTP nor JavaScript nor terminals: those call it and are told everything through values.
 
 mod abort;
+mod cost;
 mod error;
 mod generate;
 mod load;
 mod score;
 
 pub use abort::AbortSignal;
+pub use cost::{Cost, WeightCost};
 pub use error::{Error, ErrorKind};
 pub use generate::{FinishReason, GenerateParams, Generation, Timings};
 pub use load::{DEFAULT_CONTEXT, LoadOptions, Phase, Progress};

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{DragEvent, FileList, RequestInit, Response, Url};
+use web_sys::{DragEvent, File, FileList, RequestInit, Response, Url};
 
 use super::app::parameter;
 use super::format;
@@ -134,7 +134,7 @@ fn Own(offer: RwSignal<Offer>) -> impl IntoView {
                 {move || if absent() { "Choose a model in GGUF format" } else { "Or a GGUF model of your own" }}
             </summary>
             <form on:submit=on_submit>
-                <label for="address">"Web address of a .gguf file"</label>
+                <label for="address">"Web address of a .gguf file, or of a Hugging Face model's folder, ending in a slash"</label>
                 <div class="row">
                     <input id="address" type="text" inputmode="url" autocomplete="off" spellcheck="false" placeholder="https://…/model.gguf"
                         data-testid="model-url" prop:value=address on:input=move |event| address.set(event_target_value(&event))/>
@@ -143,8 +143,8 @@ fn Own(offer: RwSignal<Offer>) -> impl IntoView {
             </form>
             <label class="file">
                 {Icon::File.view()}
-                <span>"Open a .gguf file of this machine, or drop it anywhere on this page"</span>
-                <input type="file" accept=".gguf" class="unseen" data-testid="model-file" node_ref=picker on:change=on_pick/>
+                <span>"Open a .gguf file of this machine (or all files of a Hugging Face model), or drop it anywhere on this page"</span>
+                <input type="file" multiple accept=".gguf,.safetensors,.json,.jinja,.bin" class="unseen" data-testid="model-file" node_ref=picker on:change=on_pick/>
             </label>
         </details>
     }
@@ -208,8 +208,9 @@ fn numbers(progress: Option<Progress>) -> String {
 }
 
 fn open(state: State, files: Option<FileList>) {
-    if let Some(file) = files.and_then(|files| files.get(0)) {
-        state.load(Model::File(file));
+    let files: Vec<File> = files.iter().flat_map(|files| (0..files.length()).filter_map(|at| files.get(at))).collect();
+    if !files.is_empty() {
+        state.load(Model::Files(files));
     }
 }
 

@@ -52,14 +52,15 @@ pub struct Progress {
 #[derive(Clone)]
 pub enum Model {
     Url(String),
-    File(File),
+    /// One file, all parts of one, or those of a Hugging Face model.
+    Files(Vec<File>),
 }
 
 impl Model {
     pub fn name(&self) -> String {
         match self {
             Self::Url(url) => format::file_name(url),
-            Self::File(file) => file.name(),
+            Self::Files(files) => files.first().map(File::name).unwrap_or_default(),
         }
     }
 }
@@ -157,10 +158,10 @@ impl State {
         act(&mut engine)
     }
 
-    fn post(self, message: ToWorker, file: Option<&File>) {
+    fn post(self, message: ToWorker, files: &[File]) {
         self.engine(|engine| {
             if let Some(client) = &engine.client {
-                client.post(&message, file.map(|file| file.as_ref()));
+                client.post(&message, files);
             }
         });
     }
@@ -192,8 +193,8 @@ impl State {
         self.phase.set(Phase::Loading);
         let options = LoadOptions::default();
         match &model {
-            Model::Url(url) => self.post(ToWorker::Load { id, url: Some(url.clone()), options }, None),
-            Model::File(file) => self.post(ToWorker::Load { id, url: None, options }, Some(file)),
+            Model::Url(url) => self.post(ToWorker::Load { id, url: Some(url.clone()), options }, &[]),
+            Model::Files(files) => self.post(ToWorker::Load { id, url: None, options }, files),
         }
     }
 
@@ -251,7 +252,7 @@ impl State {
     pub fn stop(self) {
         if self.phase.get_untracked() == Phase::Answering {
             let id = self.engine(|engine| engine.chat_id);
-            self.post(ToWorker::Abort { id }, None);
+            self.post(ToWorker::Abort { id }, &[]);
         }
     }
 
@@ -296,7 +297,7 @@ impl State {
         self.turns.update(|turns| turns.push(turn));
         self.phase.set(Phase::Answering);
         let request = serde_json::to_value(request).unwrap_or_default();
-        self.post(ToWorker::Chat { id, request }, None);
+        self.post(ToWorker::Chat { id, request }, &[]);
     }
 
     fn request(self) -> ChatRequest {

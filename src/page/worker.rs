@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::{JSON, Reflect};
+use js_sys::{Array, JSON, Reflect};
 use kinglet::api::protocol::{ErrorBody, FromWorker, ToWorker};
 use wasm_bindgen::prelude::*;
-use web_sys::{Blob, ErrorEvent, Event, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{ErrorEvent, Event, File, MessageEvent, Worker, WorkerOptions, WorkerType};
 
 /// Trunk's loader of the bin `worker`, beside the page.
 const SCRIPT: &str = "./worker_loader.js";
@@ -54,9 +54,9 @@ impl Client {
         Ok(Self { worker, early, _on_message: on_message, _on_error: on_error })
     }
 
-    /// Posts a message, with `file` beside it where one is given.
-    pub fn post(&self, message: &ToWorker, file: Option<&Blob>) {
-        let Some(value) = encode(message, file) else { return };
+    /// Posts a message, with `files` beside it where there are any.
+    pub fn post(&self, message: &ToWorker, files: &[File]) {
+        let Some(value) = encode(message, files) else { return };
         match self.early.borrow_mut().as_mut() {
             Some(early) => early.push(value),
             None => {
@@ -79,10 +79,10 @@ fn decode(data: &JsValue) -> Option<FromWorker> {
     serde_json::from_str(&json).ok()
 }
 
-fn encode(message: &ToWorker, file: Option<&Blob>) -> Option<JsValue> {
+fn encode(message: &ToWorker, files: &[File]) -> Option<JsValue> {
     let value = JSON::parse(&serde_json::to_string(message).ok()?).ok()?;
-    if let Some(file) = file {
-        Reflect::set(&value, &"file".into(), file).ok()?;
+    if !files.is_empty() {
+        Reflect::set(&value, &"files".into(), &files.iter().collect::<Array>()).ok()?;
     }
     Some(value)
 }

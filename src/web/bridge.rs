@@ -4,24 +4,26 @@ use std::cell::{Cell, RefCell};
 
 use web_sys::{AbortController, Blob};
 
-use super::source::{BlobSource, FetchSource};
+use super::source::{Picked, Site};
 use super::{gpu_shim, heap};
 use crate::api;
-use crate::api::protocol::{EngineInfo, ErrorBody, KvType, LoadOptions, LoadPhase, Tier};
+use crate::api::protocol::{EngineInfo, ErrorBody, KvType, LoadOptions, LoadPhase, Quantize, Tier};
 use crate::api::request::ChatRequest;
 use crate::api::types::{ChatChunk, ChatReply, ReplyHead};
 use crate::engine::{self, AbortSignal, Engine, Error, Phase, Progress};
 use crate::gpu::{self, Gpu};
 use crate::text::{LocalTime, RenderOptions};
+use crate::weights::convert;
+use crate::weights::files::{Address, Files, PartName, open_model};
 use crate::weights::source::Source;
 
 /// Where a model comes from.
 #[derive(Debug)]
 pub enum Origin {
-    /// An absolute URL.
+    /// An absolute URL, of a file or (ending in `/`) of a folder.
     Url(String),
-    /// A file of the user's.
-    File(Blob),
+    /// Files of the user's: one, all parts of one, or those of a Hugging Face model.
+    Files(Vec<Blob>),
 }
 
 /// Stops one running job: its computing, and its waiting for the network.
@@ -74,11 +76,16 @@ impl Slot {
         });
         let (gpu, adapter) = gpu_shim::open(tier).await.map_err(|error| error_body(&error.into(), stop))?;
         let result = match origin {
-            Origin::Url(url) => match FetchSource::open(&url, stop.fetches.signal()).await {
-                Ok(mut source) => load_from(gpu, &mut source, options, stop, report).await,
-                Err(error) => Err(error.into()),
-            },
-            Origin::File(blob) => load_from(gpu, &mut BlobSource::new(blob), options, stop, report).await,
+            Origin::Url(url) => {
+                let (address, file) = Address::of(&url);
+                let folder = address.name().to_owned();
+                load_from(gpu, &mut Site::new(address, stop.fetches.signal()), file, &folder, options, stop, report).await
+            }
+            Origin::Files(blobs) => {
+                let mut picked = Picked::new(blobs);
+                let (file, folder) = (picked.entry(), picked.folder());
+                load_from(gpu, &mut picked, file, &folder, options, stop, report).await
+            }
         };
         let (engine, file_name) = result.map_err(|error| error_body(&error, stop))?;
         let info = describe(&engine, &file_name, adapter, (js_sys::Date::now() - began) / 1e3);
@@ -121,7 +128,9 @@ impl Slot {
 
 async fn load_from(
     gpu: Gpu,
-    source: &mut impl Source,
+    files: &mut impl Files,
+    file: Option<String>,
+    folder: &str,
     options: &LoadOptions,
     stop: &Stop,
     report: Report<'_>,
@@ -130,6 +139,14 @@ async fn load_from(
         None | Some(KvType::F16) => crate::kernels::KvType::F16,
         Some(KvType::F32) => crate::kernels::KvType::F32,
     };
+    let quantize = match options.quantize {
+        None | Some(Quantize::None) => convert::Quantize::None,
+        Some(Quantize::Q8_0) => convert::Quantize::Q8_0,
+        Some(Quantize::Q4_0) => convert::Quantize::Q4_0,
+    };
+    report(LoadPhase::Header, 0, None);
+    let mut model = open_model(files, file.as_deref(), folder, quantize).await?;
+    let name = model.source.name().to_owned();
     let mut progress = |Progress { phase, loaded, total }| {
         let phase = match phase {
             Phase::Header => LoadPhase::Header,
@@ -139,8 +156,8 @@ async fn load_from(
         report(phase, loaded, total);
     };
     let options = engine::LoadOptions { context: options.context, kv_type };
-    let engine = Engine::load(gpu, source, options, &mut progress, &stop.signal).await?;
-    Ok((engine, source.name().to_owned()))
+    let engine = Engine::load_opened(gpu, model.gguf, &mut model.source, options, &mut progress, &stop.signal).await?;
+    Ok((engine, name))
 }
 
 fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s: f64) -> EngineInfo {
@@ -155,7 +172,11 @@ fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s
     }
     EngineInfo {
         // The file's name says more than `general.name`, which converters fill as they like.
-        model: if file_name.is_empty() { config.name.clone() } else { file_name.trim_end_matches(".gguf").to_owned() },
+        model: match PartName::parse(file_name) {
+            Some(part) => part.stem.to_owned(),
+            None if file_name.is_empty() => config.name.clone(),
+            None => file_name.trim_end_matches(".gguf").to_owned(),
+        },
         architecture: config.architecture.clone(),
         context: engine.context(),
         vocab_size: config.vocab,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic::PanicHookInfo;
 use std::rc::Rc;
 
-use js_sys::{JSON, Reflect};
+use js_sys::{Array, JSON, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{Blob, DedicatedWorkerGlobalScope, MessageEvent};
@@ -57,6 +57,14 @@ fn post(message: &FromWorker) {
     }
 }
 
+/// The blobs beside a message: `files`, or a single `file`.
+fn blobs(data: &JsValue) -> Vec<Blob> {
+    let get = |name: &str| Reflect::get(data, &name.into()).unwrap_or(JsValue::UNDEFINED);
+    let files = get("files");
+    let files = if files.is_undefined() { Array::of1(&get("file")) } else { Array::from(&files) };
+    files.iter().filter_map(|file| file.dyn_into::<Blob>().ok()).collect()
+}
+
 fn fail(id: u64, error: ErrorBody) {
     // A lost device takes everything with it, not only this request.
     let id = Some(id).filter(|_| error.name != "DeviceLostError");
@@ -76,10 +84,10 @@ impl Worker {
         };
         match message {
             ToWorker::Load { id, url, options } => {
-                let file = Reflect::get(data, &"file".into()).ok().and_then(|file| file.dyn_into::<Blob>().ok());
-                match url.map(Origin::Url).or(file.map(Origin::File)) {
+                let files = blobs(data);
+                match url.map(Origin::Url).or(Some(Origin::Files(files.clone())).filter(|_| !files.is_empty())) {
                     Some(origin) => self.push(id, Job::Load(origin, options)),
-                    None => fail(id, ErrorBody::new("InvalidRequestError", "A load needs a `url`, or a Blob as `file`.")),
+                    None => fail(id, ErrorBody::new("InvalidRequestError", "A load needs a `url`, or Blobs as `files`.")),
                 }
             }
             // Checked at once, so that a request that cannot be answered need not wait to learn it.

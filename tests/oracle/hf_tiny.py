@@ -15,13 +15,19 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
-    Gemma2Config, Gemma2ForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM,
-    PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
+    Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, GenerationConfig, GraniteConfig, GraniteForCausalLM, LlamaConfig,
+    LlamaForCausalLM, MistralConfig, MistralForCausalLM, MixtralConfig, MixtralForCausalLM, OlmoeConfig, OlmoeForCausalLM, Phi3Config,
+    Phi3ForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, StableLmConfig, StableLmForCausalLM,
 )
 from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
 SIZES = dict(vocab_size=264, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=1,
              max_position_embeddings=256, bos_token_id=256, eos_token_id=257)
+SMALL = {**SIZES, "hidden_size": 24, "intermediate_size": 40}
+# This version of transformers takes YaRN's original context from max_position_embeddings.
+YARN = dict(rope_type="yarn", factor=4.0, attention_factor=1.3)
+# Longer than the original context is the prompt, and so is the session: both take the long factors.
+LONG = dict(type="longrope", short_factor=[1.0] * 4, long_factor=[1.0, 1.5, 2.5, 4.0])
 LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
 MODELS = {
     "llama": (LlamaForCausalLM, LlamaConfig(**SIZES, rope_theta=10000.0, rope_scaling=LLAMA3)),
@@ -29,6 +35,15 @@ MODELS = {
     "gemma2": (Gemma2ForCausalLM, Gemma2Config(**SIZES, head_dim=16, query_pre_attn_scalar=16, sliding_window=8)),
     "mixtral": (MixtralForCausalLM, MixtralConfig(**{**SIZES, "intermediate_size": 64}, num_local_experts=3, num_experts_per_tok=2,
                                                   sliding_window=None)),
+    "yarn": (LlamaForCausalLM, LlamaConfig(**SMALL, rope_scaling=YARN)),
+    "linear": (LlamaForCausalLM, LlamaConfig(**SMALL, attention_bias=True, mlp_bias=True, rope_scaling=dict(type="linear", factor=4.0))),
+    "mistral": (MistralForCausalLM, MistralConfig(**SMALL, sliding_window=8)),
+    "gemma": (GemmaForCausalLM, GemmaConfig(**SMALL, head_dim=16)),
+    "granite": (GraniteForCausalLM, GraniteConfig(**SMALL, embedding_multiplier=2.0, residual_multiplier=0.5, attention_multiplier=0.3,
+                                                  logits_scaling=3.0)),
+    "stablelm": (StableLmForCausalLM, StableLmConfig(**SMALL, use_parallel_residual=False, partial_rotary_factor=0.5, use_qkv_bias=True)),
+    "olmoe": (OlmoeForCausalLM, OlmoeConfig(**SMALL, num_experts=5, num_experts_per_tok=2)),
+    "phi3": (Phi3ForCausalLM, Phi3Config(**SMALL, original_max_position_embeddings=32, pad_token_id=0, rope_scaling=LONG)),
 }
 PROMPT = [(i * 37 + 11) % 256 for i in range(40)]
 

@@ -18,13 +18,14 @@ export declare class Kinglet {
   private constructor();
 
   /**
-   * Starts the worker, streams a GGUF file to the GPU and builds the pipelines. The file is never whole in memory.
+   * Starts the worker, streams a model to the GPU and builds the pipelines. The model is never whole in memory.
    *
-   * @param source URL of a GGUF file (relative to the page), or a local `File` or `Blob`.
+   * @param source URL of a GGUF file (relative to the page; any one of several parts), or of the folder of a Hugging Face model, ending
+   * in `/`; or a local `File` or `Blob`, or several: all parts of a GGUF file, or the files of a Hugging Face model.
    * @throws {KingletError} `WebGPUNotAvailableError`, `GgufError`, `SourceError`, `OutOfMemoryError`, …
    * @throws {DOMException} named `AbortError` once `options.signal` is aborted; the worker is ended.
    */
-  static load(source: string | URL | Blob, options?: LoadOptions): Promise<Kinglet>;
+  static load(source: string | URL | Blob | ArrayLike<Blob>, options?: LoadOptions): Promise<Kinglet>;
 
   /** What was loaded, and on what. */
   readonly info: Readonly<EngineInfo>;
@@ -52,6 +53,8 @@ export interface LoadOptions {
   kvType?: "f16" | "f32";
   /** Kernel tier: `"a"` f16 and subgroups, `"b"` f16, `"c"` WebGPU's floor. By default the best there is; one that is not there is an error. */
   tier?: "a" | "b" | "c";
+  /** What matrices that are stored as plain numbers (F32, F16, BF16) become while they are loaded; by default they stay as they are. */
+  quantize?: "none" | "q8_0" | "q4_0";
   /** A worker of one's own that runs the package's `worker.js`, where a bundler or a policy needs it made in a special way. */
   worker?: Worker | (() => Worker);
 }
@@ -215,6 +218,7 @@ export type KingletErrorName =
   | "OutOfMemoryError"
   | "GpuError"
   | "GgufError"
+  | "ModelFilesError"
   | "SourceError"
   | "UnsupportedModelError"
   | "ModelNotLoadedError"

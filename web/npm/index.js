@@ -286,11 +286,14 @@ function startWorker() {
   return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
 }
 
-function loadMessage(source, { context, kvType, tier }) {
-  const options = JSON.parse(JSON.stringify({ context, kv_type: kvType, tier }));
-  if (typeof Blob !== "undefined" && source instanceof Blob) return { type: "load", file: source, options };
+function loadMessage(source, { context, kvType, tier, quantize }) {
+  const options = JSON.parse(JSON.stringify({ context, kv_type: kvType, tier, quantize }));
+  const isBlob = (value) => typeof Blob !== "undefined" && value instanceof Blob;
+  if (isBlob(source)) return { type: "load", files: [source], options };
+  const several = typeof source === "object" && source?.length > 0 ? Array.from(source) : [];
+  if (several.length > 0 && several.every(isBlob)) return { type: "load", files: several, options };
   if (typeof source !== "string" && !(source instanceof URL)) {
-    throw new KingletError("InvalidRequestError", "Kinglet.load takes the URL of a GGUF file, a File or a Blob.");
+    throw new KingletError("InvalidRequestError", "Kinglet.load takes the URL of a model, a File, a Blob, or several of them.");
   }
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   try {

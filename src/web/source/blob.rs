@@ -16,9 +16,12 @@ pub struct BlobSource {
 }
 
 impl BlobSource {
+    /// What a blob without a name is called.
+    pub const UNNAMED: &str = "the given file";
+
     /// A source over `blob`, called by the file's name if it is a file.
     pub fn new(blob: Blob) -> Self {
-        let name = blob.dyn_ref::<File>().map_or_else(|| "the given file".into(), File::name);
+        let name = blob.dyn_ref::<File>().map_or_else(|| Self::UNNAMED.into(), File::name);
         Self { blob, name }
     }
 }

@@ -77,22 +77,36 @@ impl FetchSource {
     /// # Errors
     /// [`SourceError::Open`] if there is no answer, or none with the file in it.
     pub async fn open(url: &str, signal: AbortSignal) -> Result<Self, SourceError> {
+        Self::find(url, signal)
+            .await?
+            .ok_or_else(|| SourceError::Open { name: url.to_owned(), reason: "the server says that there is no such file".into() })
+    }
+
+    /// As [`Self::open`], but `None` where the server says that there is no such file.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn find(url: &str, signal: AbortSignal) -> Result<Option<Self>, SourceError> {
         let path = url.split(['?', '#']).next().unwrap_or(url);
         let name = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(url).to_owned();
         let mut source = Self { url: url.to_owned(), name, len: None, state: State::default(), signal, open: None };
-        let response = source.fetch(0).await.map_err(|failure| {
-            let reason = match failure {
-                Failure::Network(reason) => {
-                    format!("{reason} (is the address right, and does its server allow other sites to read it?)")
-                }
-                Failure::Status(status) => format!("the server answered with status {status}"),
-            };
-            SourceError::Open { name: source.url.clone(), reason }
-        })?;
+        let response = match source.fetch(0).await {
+            Ok(response) => response,
+            Err(Failure::Status(404 | 410)) => return Ok(None),
+            Err(failure) => {
+                let reason = match failure {
+                    Failure::Network(reason) => {
+                        format!("{reason} (is the address right, and does its server allow other sites to read it?)")
+                    }
+                    Failure::Status(status) => format!("the server answered with status {status}"),
+                };
+                return Err(SourceError::Open { name: source.url, reason });
+            }
+        };
         source.len = length(&response);
         source.state = State::of(&response);
         source.open = Some(source.body(&response, 0)?);
-        Ok(source)
+        Ok(Some(source))
     }
 
     async fn fetch(&self, offset: u64) -> Result<Response, Failure> {

@@ -2,9 +2,11 @@
 
 mod blob;
 mod fetch;
+mod files;
 
 pub use blob::BlobSource;
 pub use fetch::FetchSource;
+pub use files::{Picked, Site};
 
 use js_sys::Reflect;
 use wasm_bindgen::JsValue;

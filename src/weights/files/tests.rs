@@ -138,3 +138,25 @@ fn names_of_parts() {
         assert_eq!(PartName::parse(name), None, "{name}");
     }
 }
+
+#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+#[test]
+fn parts_on_a_web_server_are_found_by_their_address() {
+    use crate::weights::known::testserver::{Reply, TestServer};
+    let files = files(&parts());
+    let server = TestServer::start(move |_, request| {
+        let name = request.path.strip_prefix("/m/").and_then(|path| path.strip_suffix("?download=true"));
+        match name.and_then(|name| files.0.get(name)) {
+            Some(bytes) => Reply::part(request, bytes, "\"a\""),
+            None => Reply::status("404 Not Found"),
+        }
+    });
+    let (address, file) = Address::of(&server.url("/m/m-00002-of-00003.gguf?download=true"));
+    let mut opened = pollster::block_on(open_gguf(&mut Site::new(address.clone()), &file.unwrap())).unwrap();
+    for (tensor, value) in opened.gguf.tensors.clone().iter().zip(1..) {
+        let read = pollster::block_on(opened.source.read(tensor.offset, 80)).map(Chunk::to_vec);
+        assert_eq!(read, Ok(vec![value; 80]));
+    }
+    let absent = pollster::block_on(open_gguf(&mut Site::new(address), "n-00002-of-00003.gguf"));
+    assert!(matches!(absent, Err(OpenError::Absent { .. })));
+}

@@ -6,11 +6,14 @@
 mod config;
 mod error;
 mod family;
+mod pickle;
 mod safetensors;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
+mod torch;
+mod zip;
 
 pub use error::HfError;
 
@@ -104,18 +107,29 @@ fn refuse_quantized(json: &Json) -> Result<(), HfError> {
 
 /// The files with the weights, and what is in them.
 async fn weights<F: Files>(files: &mut F, folder: &str) -> Result<(Vec<F::Source>, Vec<Stored>), OpenError> {
-    const SAFETENSORS: &str = "model.safetensors";
-    let index = json(files, "model.safetensors.index.json", MAX_INDEX_BYTES).await?;
-    let names = match &index {
-        Some(index) => listed(index, "model.safetensors.index.json")?,
-        None => BTreeMap::from([(SAFETENSORS.to_owned(), Vec::new())]),
-    };
+    let mut names = None;
+    for (whole, index) in
+        [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")]
+    {
+        if let Some(json) = json(files, index, MAX_INDEX_BYTES).await? {
+            names = Some(listed(&json, index)?);
+            break;
+        }
+        if files.open(whole).await?.is_some() {
+            names = Some(BTreeMap::from([(whole.to_owned(), Vec::new())]));
+            break;
+        }
+    }
+    let names = names.ok_or_else(|| missing(folder, "model.safetensors", "it, several with an index, or pytorch_model.bin"))?;
     let (mut parts, mut stored) = (Vec::new(), Vec::new());
     for (file, tensors) in names {
         let Some(mut part) = files.open(&file).await? else {
-            return Err(missing(folder, &file, "all files that its index names, and at least model.safetensors"));
+            return Err(missing(folder, &file, "all files that its index names"));
         };
-        let found = safetensors::read(&mut part, parts.len()).await?;
+        let found = match file.ends_with(".safetensors") {
+            true => safetensors::read(&mut part, parts.len()).await?,
+            false => torch::read(&mut part, parts.len()).await?,
+        };
         let there: std::collections::HashSet<&str> = found.iter().map(|tensor| tensor.name.as_str()).collect();
         if let Some(absent) = tensors.iter().find(|name| !there.contains(name.as_str())) {
             let problem = "the index says that it is there, but it is not: are all files of one model?".into();

@@ -84,7 +84,7 @@ pub(super) fn parse(file: &str, json: &[u8], file_len: Option<u64>, part: usize)
             )));
         }
         let kind = kind(&dtype);
-        if let Some(size) = kind.map(TensorType::block_bytes).or_else(|| other_size(&dtype)) {
+        if let Some(size) = size_of(&dtype) {
             let wanted = shape.iter().try_fold(size, |product, size| product.checked_mul(*size));
             if wanted != Some(bytes) {
                 return Err(wrong(format!("{shape:?} numbers of {dtype} do not take {bytes} bytes")));
@@ -96,7 +96,7 @@ pub(super) fn parse(file: &str, json: &[u8], file_len: Option<u64>, part: usize)
 }
 
 /// The types that weights can have.
-fn kind(dtype: &str) -> Option<TensorType> {
+pub(super) fn kind(dtype: &str) -> Option<TensorType> {
     Some(match dtype {
         "F32" => TensorType::F32,
         "F16" => TensorType::F16,
@@ -105,11 +105,12 @@ fn kind(dtype: &str) -> Option<TensorType> {
     })
 }
 
-fn other_size(dtype: &str) -> Option<u64> {
+/// Bytes of one number.
+pub(super) fn size_of(dtype: &str) -> Option<u64> {
     Some(match dtype {
         "F64" | "I64" | "U64" => 8,
-        "I32" | "U32" => 4,
-        "I16" | "U16" => 2,
+        "F32" | "I32" | "U32" => 4,
+        "F16" | "BF16" | "I16" | "U16" => 2,
         "I8" | "U8" | "BOOL" => 1,
         _ => return None,
     })

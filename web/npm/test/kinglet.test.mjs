@@ -24,10 +24,10 @@ test("load sends url and options, tells progress and gives the info", async () =
   const worker = new FakeWorker();
   const progress = [];
   const engine = await Kinglet.load(URL_OF_MODEL, {
-    worker: () => worker, onProgress: (p) => progress.push(p), context: 1024, kvType: "f32", tier: "c",
+    worker: () => worker, onProgress: (p) => progress.push(p), context: 1024, kvType: "f32", tier: "c", quantize: "q8_0",
   });
   assert.deepEqual(worker.posted, [
-    { type: "load", id: 1, url: URL_OF_MODEL, options: { context: 1024, kv_type: "f32", tier: "c" } },
+    { type: "load", id: 1, url: URL_OF_MODEL, options: { context: 1024, kv_type: "f32", tier: "c", quantize: "q8_0" } },
   ]);
   assert.deepEqual(progress, [{ phase: "weights", loaded: 5, total: 10, bytesPerSecond: 50 }]);
   assert.equal(engine.info.model, "fake");
@@ -35,11 +35,17 @@ test("load sends url and options, tells progress and gives the info", async () =
   assert.equal(engine.info.version, "9.9.9");
 });
 
-test("a blob goes beside the message", async () => {
-  const worker = new FakeWorker();
-  await Kinglet.load(new Blob(["GGUF"]), { worker });
-  assert.equal(worker.posted[0].url, undefined);
-  assert.ok(worker.posted[0].file instanceof Blob);
+test("blobs go beside the message", async () => {
+  for (const source of [new Blob(["GGUF"]), [new Blob(["GG"]), new Blob(["UF"])]]) {
+    const worker = new FakeWorker();
+    await Kinglet.load(source, { worker });
+    assert.equal(worker.posted[0].url, undefined);
+    assert.equal(worker.posted[0].files.length, source.length ?? 1);
+    assert.ok(worker.posted[0].files.every((file) => file instanceof Blob));
+  }
+  for (const source of [[], ["a.gguf"], [new Blob([]), 1], {}, null]) {
+    await assert.rejects(Kinglet.load(source, { worker: new FakeWorker() }), named("InvalidRequestError"));
+  }
 });
 
 test("nothing is posted before the worker is ready", async () => {

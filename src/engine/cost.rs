@@ -1,0 +1,151 @@
+//! What a model will take on a device, from its header alone.
+
+use crate::kernels::{KvType, Sequence};
+use crate::model::ModelConfig;
+use crate::weights::gguf::TensorInfo;
+use crate::weights::{CHUNK_BYTES, format_of};
+
+/// Rows of a prefill chunk, as the model's workspace has them.
+const CHUNK_ROWS: u64 = 256;
+
+/// Bytes of some of a model's tensors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct WeightCost {
+    /// In the file, or as they are read.
+    pub file_bytes: u64,
+    /// On the device, in the kernels' layout.
+    pub gpu_bytes: u64,
+}
+
+/// What a model takes on a device, in bytes. The weights and the KV cache are exact but for rounding; activations are those of the largest
+/// chunk of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Cost {
+    /// Tokens that prompt and answer may have together.
+    pub context: u32,
+    /// Embeddings of tokens and positions.
+    pub embedding: WeightCost,
+    /// The transformer blocks.
+    pub blocks: WeightCost,
+    /// The LM head; nothing where the embedding serves.
+    pub head: WeightCost,
+    /// What belongs to no part, such as the last norm.
+    pub other: WeightCost,
+    /// Keys and values of 1024 tokens more, in layers that keep them all.
+    pub kv_bytes_per_1k: u64,
+    /// Keys and values of the whole context.
+    pub kv_bytes: u64,
+    /// Keys, or values, of the layer that has most of them: they must fit one binding.
+    pub kv_layer_bytes: u64,
+    /// What flows between kernels.
+    pub activation_bytes: u64,
+    /// The buffer that weights go through while they are loaded.
+    pub staging_bytes: u64,
+}
+
+impl Cost {
+    /// Bytes of all weights on the device.
+    pub fn weight_bytes(&self) -> u64 {
+        [self.embedding, self.blocks, self.head, self.other].iter().map(|part| part.gpu_bytes).sum()
+    }
+
+    /// Bytes of everything.
+    pub fn total_bytes(&self) -> u64 {
+        self.weight_bytes() + self.kv_bytes + self.activation_bytes + self.staging_bytes
+    }
+
+    /// Of a model with these tensors at a context.
+    pub fn of(config: &ModelConfig, tensors: &[TensorInfo], context: u32, kv_type: KvType) -> Self {
+        let [mut embedding, mut blocks, mut head, mut other] = [WeightCost::default(); 4];
+        for tensor in tensors {
+            let part = match tensor.name.split('.').next() {
+                Some("token_embd" | "position_embd") => &mut embedding,
+                Some("blk") => &mut blocks,
+                Some("output") => &mut head,
+                _ => &mut other,
+            };
+            part.file_bytes += tensor.bytes;
+            part.gpu_bytes += gpu_bytes(tensor);
+        }
+        let layer = |layer: u32, context: u32| {
+            let capacity = match config.window_of(layer) {
+                0 => context,
+                window => context.min(window.saturating_add(CHUNK_ROWS as u32)),
+            };
+            kv_type.bytes(capacity, config.kv_heads, config.head_dim)
+        };
+        let kv = |context: u32| (0..config.layers).map(|number| 2 * layer(number, context)).sum::<u64>();
+        let everywhere = (0..config.layers).filter(|number| config.window_of(*number) == 0).count() as u64;
+        Self {
+            context,
+            embedding,
+            blocks,
+            head,
+            other,
+            kv_bytes_per_1k: everywhere * 2 * kv_type.bytes(1024, config.kv_heads, config.head_dim),
+            kv_bytes: kv(context),
+            kv_layer_bytes: (0..config.layers).map(|number| layer(number, context)).max().unwrap_or(0),
+            activation_bytes: activations(config, tensors, context),
+            staging_bytes: CHUNK_BYTES,
+        }
+    }
+
+    /// The largest context up to the model's own with which everything takes at most `total` bytes, and a layer's keys at most `binding`;
+    /// `None` if not even one token fits.
+    pub fn largest_context(config: &ModelConfig, tensors: &[TensorInfo], kv_type: KvType, total: u64, binding: u64) -> Option<u32> {
+        let fits = |context: u32| {
+            let cost = Self::of(config, tensors, context, kv_type);
+            cost.total_bytes() <= total && cost.kv_layer_bytes <= binding
+        };
+        let (mut low, mut high) = (0, config.context);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if fits(middle) { low = middle } else { high = middle - 1 }
+        }
+        Some(low).filter(|context| *context > 0)
+    }
+}
+
+/// A tensor in the kernels' layout: vectors are F32, matrices in their format's planes.
+fn gpu_bytes(tensor: &TensorInfo) -> u64 {
+    if tensor.rows() == 1 {
+        return 4 * tensor.elements();
+    }
+    let size = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    match format_of(tensor.kind) {
+        Some(format) => {
+            let planes = format.planes(size(tensor.rows()), size(tensor.columns()));
+            planes.quants + planes.scales
+        }
+        None => tensor.bytes,
+    }
+}
+
+fn activations(config: &ModelConfig, tensors: &[TensorInfo], context: u32) -> u64 {
+    let has = |part: &str| tensors.iter().any(|tensor| tensor.name.starts_with("blk.") && tensor.name.ends_with(part));
+    let kind = |part: &str| tensors.iter().find(|tensor| tensor.name == format!("blk.0.{part}.weight")).map(|tensor| tensor.kind);
+    let [embedding, q_width, all_heads, feed_forward] = [
+        config.embedding,
+        config.heads * config.head_dim,
+        (config.heads + 2 * config.kv_heads) * config.head_dim,
+        config.feed_forward,
+    ]
+    .map(u64::from);
+    let between = config.clamp > 0.0 || has(".attn_q_norm.weight");
+    let apart = kind("ffn_gate").is_some_and(|gate| Some(gate) != kind("ffn_up"));
+    let experts = config.experts.map_or((0, 0), |experts| {
+        let used = u64::from(experts.used);
+        let routing = u64::from(experts.count) + used * (embedding + 2) + u64::from(experts.shared) + used + 2;
+        (used * u64::from(experts.feed_forward), routing)
+    });
+    let row = 2 * embedding
+        + 2 * q_width
+        + feed_forward.max(experts.0)
+        + experts.1
+        + if between { all_heads } else { 0 }
+        + if apart { 2 * feed_forward } else { 0 };
+    let vocab = 4 * u64::from(config.vocab) + Sequence::bytes(config.vocab);
+    // Attention in stretches of a few hundred positions, each with an output row of its own.
+    let stretches = u64::from(context.div_ceil(256)) * u64::from(config.heads) * 4 * (u64::from(config.head_dim) + 2);
+    4 * CHUNK_ROWS * row + vocab + stretches
+}
