@@ -163,7 +163,7 @@ fn dump_every_format() {
     for format in Format::ALL {
         let matvec = |vectors| Matvec { format, rows, k, vectors, x_stride: k, norm: None, finish }.dispatch(TIER_C).shader;
         let matmul = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, finish }.dispatch().shader;
-        for (kernel, shader) in [("matvec", matvec(1)), ("matvec x 8", matvec(8)), ("matmul", matmul)] {
+        for (kernel, shader) in [("matvec", matvec(1)), ("matvec_many", matvec(8)), ("matmul", matmul)] {
             std::fs::write(directory.join(format!("{kernel} {}.wgsl", format.name())), shader.text(false)).unwrap();
         }
     }
