@@ -7,7 +7,7 @@ mod common {
 }
 
 use common::gpu::{Random, download, open, open_both, worst};
-use common::weights::Matrix;
+use common::weights::{Matrix, SORTS};
 use kinglet::gpu::{Buffer, Gpu, Plan, Span};
 use kinglet::kernels::{
     Finish, Format, Matvec, Next, Outcome, SamplePick, Sequence, Step, embed_reference, penalty_reference, philox_reference,
@@ -417,7 +417,7 @@ fn the_history_is_a_ring_and_its_bits_follow() {
 fn the_drawn_token_is_embedded_and_its_norm_prepared() {
     for gpu in open_both() {
         let mut random = Random(27);
-        for format in Format::ALL {
+        for format in SORTS {
             let (vocab, k, partials) = (45, 3 * format.block_columns(), 5);
             let table = Matrix::random(&gpu, &mut random, format, vocab, k);
             let norm_weight = random.vector(k as usize);

@@ -92,6 +92,17 @@ fn quantized_weights_stacked_and_not() {
 }
 
 #[test]
+fn weights_in_blocks_of_256() {
+    let formats = [[Format::Q4_K, Format::Q6_K, Format::Q5_K], [Format::Q3_K, Format::IQ4_XS, Format::Q2_K]];
+    let sizes = Tiny { embedding: 256, heads: 8, kv_heads: 2, head_dim: 32, feed_forward: 512, tied: false, ..Default::default() };
+    for gpu in open_both() {
+        for (seed, formats) in formats.into_iter().enumerate() {
+            check(&gpu, &Tiny { formats, ..sizes.clone() }, 20 + seed as u64, 6);
+        }
+    }
+}
+
+#[test]
 fn gate_and_up_of_different_types() {
     for gpu in open_both() {
         check(&gpu, &Tiny { up_format: Some(Format::Q8_0), ..Default::default() }, 14, 40);

@@ -1,4 +1,4 @@
-// IQ1_M: 256 columns have an f16 d, each block of 16 of them a byte; weight = d * (2 s + 1) * (quant - 1), where s is the low three bits of the
+// IQ1_M: 256 columns have an f16 d, each block of 16 of them a byte; weight = d * (2 s + 1) * (quant - 9) / 8, where s is the low three bits of the
 // byte. The next two belong to the quants.
 // Two words hold the d of 4 rows, then a word for each block the bytes of 4 rows.
 const HAS_OFFSET: bool = true;
@@ -13,6 +13,6 @@ fn block_bytes(block: u32) -> vec4<u32> {
 fn block_scales(block: u32) -> Scales {
   let packed = scales[9u * (block / 16u)];
   let d = vec4<f32>(unpack2x16float(packed.x), unpack2x16float(packed.y));
-  let scale = d * vec4<f32>(2u * (block_bytes(block) & vec4<u32>(7u)) + vec4<u32>(1u));
-  return Scales(scale, -scale);
+  let scale = 0.125 * d * vec4<f32>(2u * (block_bytes(block) & vec4<u32>(7u)) + vec4<u32>(1u));
+  return Scales(scale, -9.0 * scale);
 }

@@ -251,7 +251,7 @@ impl Format {
             Format::IQ2_XS => Layout { name: "IQ2_XS", block: [256, 74], gguf: gguf!("iq2_xs"), grid: 256..768, ..iq2 },
             Format::IQ2_S => Layout { name: "IQ2_S", block: [256, 82], gguf: gguf!("iq2_s"), grid: 768..1792, ..iq2 },
             Format::IQ3_XXS => Layout {
-                name: "IQ3_XXS", block: [256, 98], shared_words: [2, 8], factor: 0.25, offset: -60.0,
+                name: "IQ3_XXS", block: [256, 98], shared_words: [2, 8], factor: 0.25, offset: -62.0,
                 read: [NIBBLES, IQ3, HALF_BYTES], gguf: gguf!("iq3_xxs"), grid: 3840..4096, ..HALVES
             },
             // All odd numbers from -15 to 15.

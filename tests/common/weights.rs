@@ -9,6 +9,9 @@ use kinglet::weights::dequant::dequantized;
 use kinglet::weights::format_of;
 use kinglet::weights::types::TensorType;
 
+/// One format of each sort: where the format is not what a test is about, these stand for all.
+pub const SORTS: [Format; 6] = [Format::F32, Format::F16, Format::Q4_0, Format::Q4_1, Format::Q4_K, Format::Q6_K];
+
 /// A matrix on the device and its exact values.
 pub struct Matrix {
     pub quants: Buffer,
@@ -38,11 +41,12 @@ impl Random {
                 let block_bytes = format.gguf_block_bytes() as usize;
                 let blocks = numbers / format.block_columns() as usize;
                 let mut bytes: Vec<u8> = (0..blocks * block_bytes).map(|_| self.bits() as u8).collect();
-                // About the largest number that a scale is multiplied with.
+                // About what a scale is multiplied with, and more for K-quants: their weights' mean is not zero, and adds up.
                 let quants = match format {
                     Format::TQ1_0 | Format::TQ2_0 | Format::Q1_0 | Format::Q2_0 => 1.0,
-                    Format::Q4_K | Format::Q5_K | Format::Q6_K | Format::IQ4_XS => 2000.0,
-                    Format::Q8_0 | Format::Q8_1 | Format::IQ4_NL | Format::Q2_K | Format::Q3_K | Format::IQ3_S => 127.0,
+                    Format::Q4_K | Format::Q5_K | Format::Q6_K | Format::IQ4_XS => 6000.0,
+                    Format::Q2_K | Format::Q3_K => 400.0,
+                    Format::Q8_0 | Format::Q8_1 | Format::IQ4_NL | Format::IQ3_S => 127.0,
                     Format::IQ2_XXS | Format::IQ2_XS | Format::IQ2_S | Format::IQ3_XXS => 500.0,
                     _ => 31.0,
                 };

@@ -92,8 +92,33 @@ pub fn check(name: &str) -> Result<Checked> {
             }
         }
     }
+    formats(&mut table, &mut checked)?;
     checked.table = table;
     Ok(checked)
+}
+
+/// The products of every weight format, most of which no model here has. Matvec of several columns is shown, but not held to the limits: no plan
+/// has it yet.
+fn formats(table: &mut String, checked: &mut Checked) -> Result<()> {
+    let folder = tools::target().join("isa").join("formats");
+    let _ = std::fs::remove_dir_all(&folder);
+    let mut dump = tools::cargo();
+    dump.args(["test", "--quiet", "--test", "shaders_validate", "dump_every_format"]).env("KINGLET_DUMP_FORMATS", &folder);
+    sh::run(&mut dump)?;
+    for family in FAMILIES {
+        let compiled = compile_folder(&folder, family)?;
+        let _ = writeln!(table, "\n{family}, tier c: every format at 4096 x 4096 ({})\n{}", compiled.device, header());
+        for code in &compiled.shaders {
+            let name = code.file.trim_end_matches(".wgsl");
+            let (kernel, format) = name.split_once(' ').unwrap_or((name, ""));
+            let _ = writeln!(table, "{}", row(kernel, String::new(), code, format));
+            if kernel != "matvec_many" {
+                checked.kernels += 1;
+                checked.violations.extend(violations(code, true).map(|why| format!("{family}: {name}: {why}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Has the program write its shaders in every variant. The model is a file or a known one; the decode step is at `position`.
@@ -122,15 +147,19 @@ fn dump(model: &Path, tier: Option<&str>, position: u32) -> Result<Variant> {
 
 /// What the compiler for one family makes of a variant's shaders.
 pub fn compile(variant: &Variant, family: &str) -> Result<Compiled> {
-    let icd = radv().context("Mesa's RADV is not here")?;
-    let mut isa = sh::cmd(program("isa"));
-    isa.arg(&variant.folder).env("RADV_FORCE_FAMILY", family);
-    vulkan(&mut isa, &icd);
-    let compiled: Compiled = serde_json::from_str(&sh::output(&mut isa)?)?;
+    let compiled = compile_folder(&variant.folder, family)?;
     if !compiled.shaders.iter().map(|code| &code.file).eq(variant.plan.shaders.iter().map(|shader| &shader.file)) {
         bail!("{family}: not every shader was compiled");
     }
     Ok(compiled)
+}
+
+fn compile_folder(folder: &Path, family: &str) -> Result<Compiled> {
+    let icd = radv().context("Mesa's RADV is not here")?;
+    let mut isa = sh::cmd(program("isa"));
+    isa.arg(folder).env("RADV_FORCE_FAMILY", family);
+    vulkan(&mut isa, &icd);
+    Ok(serde_json::from_str(&sh::output(&mut isa)?)?)
 }
 
 fn vulkan(command: &mut std::process::Command, icd: &Path) {
@@ -159,6 +188,7 @@ const EXPLANATION: &str = "\
 step      d: in a decode step, p: in a prefill chunk, none: in loading, in short contexts, around prompts, or where all rows' logits are wanted
 i/weight  instructions of one turn of the loop over the weights, inner loops included, for each weight that an invocation loads in it
           (in matmul that weight then serves a whole tile of rows); scales and inputs are paid by the weights, prologue and epilogue are not
+The last tables have the products of every weight format, matvec_many with 8 vectors; no plan has matvec_many yet, and no limit holds for it.
 Compiled as browsers do: indices kept in bounds, buffers checked by the driver, loops not bounded.
 ";
 
