@@ -7,7 +7,10 @@ mod config;
 mod error;
 mod family;
 mod pickle;
+#[cfg(test)]
+mod pickle_tests;
 mod safetensors;
+mod sentencepiece;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -66,7 +69,8 @@ pub async fn open<F: Files>(files: &mut F, name: &str, quantize: Quantize) -> Re
         .ok_or_else(|| HfError::ModelType { found: model_type.chars().take(80).collect(), known: family::known() })?;
     let config = Config::new(inner);
     let mut entries = config::metadata(family, config, name)?.list;
-    entries.extend(tokenizer::metadata(files, name, &json).await?);
+    let rows = config.u32("vocab_size")?.unwrap_or(0) as usize;
+    entries.extend(tokenizer::metadata(files, name, &json, rows).await?);
     let metadata = Metadata::from_entries(entries).map_err(|error| OpenError::Gguf { file: name.to_owned(), error })?;
 
     let (parts, stored) = weights(files, name).await?;
