@@ -31,10 +31,14 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
 
     let packed: Vec<f64> = x.chunks_exact(x_stride).take(used).flat_map(|x| x[..k].iter().map(|&x| f64::from(x))).collect();
     let mut expected = matvec_reference(&matrix.values, &packed, rows, k);
-    let sizes = matvec_reference(&absolute(&matrix.values), &absolute(&packed), rows, k);
+    let mut sizes = matvec_reference(&absolute(&matrix.values), &absolute(&packed), rows, k);
     if accumulate {
         let before = y.chunks_exact(y_stride).take(used).flat_map(|y| &y[y_first..][..rows]);
-        expected.iter_mut().zip(before).for_each(|(e, before)| *e += f64::from(*before));
+        for ((expected, size), before) in expected.iter_mut().zip(&mut sizes).zip(before) {
+            *expected += f64::from(*before);
+            // A term of the sum like all others.
+            *size += f64::from(before.abs());
+        }
     }
     let x_buffer = gpu.upload("x", &x).unwrap();
     let y_buffer = gpu.upload("y", &y).unwrap();

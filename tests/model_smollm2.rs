@@ -1,9 +1,12 @@
 //! SmolLM2-135M-Instruct against numbers that other programs made from the same file (tests/golden, tests/oracle).
 
+#[path = "common/golden_run.rs"]
+mod golden_run;
 #[path = "common/models.rs"]
 mod models;
 
-use kinglet::engine::{AbortSignal, Engine, GenerateParams, LoadOptions};
+use golden_run::{Run, best, generate, greedy, last_logits};
+use kinglet::engine::{AbortSignal, Engine, LoadOptions};
 use kinglet::gpu::{Gpu, GpuOptions};
 use kinglet::kernels::KvType;
 use kinglet::sampling::SamplingParams;
@@ -20,34 +23,6 @@ const MODEL: &str = "smollm2-135m";
 struct Golden {
     runs: BTreeMap<String, Run>,
     perplexity: Vec<PerplexityOf>,
-}
-
-#[derive(Deserialize)]
-struct Run {
-    prompt: String,
-    messages: Option<Vec<Message>>,
-    prompt_ids: Vec<u32>,
-    top5_last_prompt: Vec<Candidate>,
-    logits_stats: Stats,
-    logits_first16: Vec<f32>,
-    greedy_ids: Vec<u32>,
-    greedy_text: String,
-    /// How far the best logit of each greedy step is above the second.
-    top1_top2_margin: Vec<f32>,
-}
-
-#[derive(Deserialize)]
-struct Candidate {
-    id: u32,
-    logit: f32,
-}
-
-#[derive(Deserialize)]
-struct Stats {
-    sum: f64,
-    l2: f64,
-    min: f32,
-    max: f32,
 }
 
 #[derive(Deserialize)]
@@ -70,32 +45,6 @@ impl Golden {
     }
 }
 
-impl Run {
-    /// Greedy steps before the first whose margin is below `least`.
-    fn certain_steps(&self, least: f32) -> usize {
-        self.top1_top2_margin.iter().take_while(|margin| **margin >= least).count()
-    }
-
-    /// The largest difference of `logits` from what is recorded. The sum and the length of the whole row count as what they bound: the mean
-    /// and the root mean square difference.
-    fn difference(&self, logits: &[f32]) -> f64 {
-        let size = logits.len() as f64;
-        let sum: f64 = logits.iter().map(|logit| f64::from(*logit)).sum();
-        let squares: f64 = logits.iter().map(|logit| f64::from(*logit).powi(2)).sum();
-        let min = logits.iter().copied().fold(f32::INFINITY, f32::min);
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let mut differences = vec![(sum - self.logits_stats.sum) / size, (squares.sqrt() - self.logits_stats.l2) / size.sqrt()];
-        let mut compare = |actual: f32, expected: f32| differences.push(f64::from(actual) - f64::from(expected));
-        compare(min, self.logits_stats.min);
-        compare(max, self.logits_stats.max);
-        logits.iter().zip(&self.logits_first16).for_each(|(actual, expected)| compare(*actual, *expected));
-        self.top5_last_prompt.iter().for_each(|best| compare(logits[best.id as usize], best.logit));
-        differences
-            .iter()
-            .fold(0.0, |most: f64, difference| if difference.is_nan() { f64::INFINITY } else { most.max(difference.abs()) })
-    }
-}
-
 /// The file's tokenizer and template, without a GPU.
 fn text() -> Option<(Tokenizer, ChatTemplate)> {
     let mut source = FileSource::open(models::path(MODEL)?).expect("the file opens");
@@ -109,32 +58,6 @@ fn engine(kv_type: KvType) -> Option<Engine> {
     let gpu = block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)");
     let options = LoadOptions { context: None, kv_type };
     Some(block_on(Engine::load(gpu, &mut source, options, &mut |_| {}, &AbortSignal::new())).expect("the model loads"))
-}
-
-/// The ids that come after `prompt`, from an empty cache and past end-of-generation tokens.
-fn generate(engine: &mut Engine, prompt: &[u32], count: usize, sampling: SamplingParams) -> Vec<u32> {
-    engine.reset();
-    let params = GenerateParams { max_tokens: Some(count as u32), sampling, stop: Vec::new(), ignore_eos: true };
-    block_on(engine.generate(prompt, &params, &mut |_, _| {}, &AbortSignal::new())).expect("an answer").ids
-}
-
-fn greedy() -> SamplingParams {
-    SamplingParams { temperature: 0.0, ..Default::default() }
-}
-
-fn last_logits(engine: &mut Engine, ids: &[u32]) -> Vec<f32> {
-    let mut last = Vec::new();
-    let mut keep = |position: usize, row: &[f32]| {
-        if position + 1 == ids.len() {
-            last = row.to_vec();
-        }
-    };
-    block_on(engine.logits(ids, &mut keep)).expect("logits");
-    last
-}
-
-fn best(logits: &[f32]) -> u32 {
-    (1..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best }) as u32
 }
 
 /// With an f32 KV cache the arithmetic is the golden's: logits within 2e-3, and the greedy ids up to a step that is as good as a tie.

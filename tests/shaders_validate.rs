@@ -4,31 +4,34 @@
 
 use kinglet::gpu::{Access, Capabilities, Shader};
 use kinglet::kernels::{
-    Activation, Attention, DeferredNorm, Embed, Finish, Format, Gated, KvType, Matmul, Matvec, Next, Norm, NormKind, NormTarget,
-    Outcome, Reorder, Repack, RopeKv, SamplePick, Weigh,
+    Activation, Attention, DeferredNorm, Embed, ExpertRows, Finish, Format, Gated, GroupChoices, HeadNorm, HeadNormOver, Heads,
+    KvType, Matmul, Matvec, Next, Norm, NormKind, NormTarget, Outcome, Reorder, Repack, RopeKv, Route, SamplePick, SumChoices,
+    Weigh,
 };
 
 const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false };
 const SUBGROUPS: Capabilities = Capabilities { subgroups: true, f16: false };
 
+const ACTIVATIONS: [Activation; 4] = [Activation::Identity, Activation::Silu, Activation::Gelu, Activation::ReluSquared];
+
 /// A product in every kernel that may end so.
 fn products(shaders: &mut Vec<Shader>, format: Format, finish: Finish) {
+    outcomes(shaders, format, Outcome::PLAIN, finish);
+}
+
+fn outcomes(shaders: &mut Vec<Shader>, format: Format, outcome: Outcome, finish: Finish) {
     let (rows, k) = (576, 1536);
     let row_alone = matches!(finish, Finish::Residual { .. } | Finish::Logits { .. });
     if !row_alone {
         for tile_tokens in [32, 64] {
-            shaders.push(
-                Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, outcome: Outcome::PLAIN, finish }
-                    .dispatch()
-                    .shader,
-            );
+            shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, outcome, finish }.dispatch().shader);
         }
     }
     for vectors in if row_alone { vec![1] } else { vec![1, 8] } {
         for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })] {
             for capabilities in [TIER_C, SUBGROUPS] {
                 shaders.push(
-                    Matvec { format, rows, k, vectors, x_stride: k, norm, experts: None, outcome: Outcome::PLAIN, finish }
+                    Matvec { format, rows, k, vectors, x_stride: k, norm, experts: None, outcome, finish }
                         .dispatch(capabilities)
                         .shader,
                 );
@@ -94,19 +97,123 @@ fn attention(shaders: &mut Vec<Shader>) {
     }
 }
 
+/// What a product's values go through, before each of the places that they go to.
+fn endings(shaders: &mut Vec<Shader>) {
+    let format = Format::Q4_1;
+    let store = Finish::Store { y_stride: 576, y_first: 0, accumulate: false };
+    for activation in ACTIVATIONS {
+        for bias in [false, true] {
+            let outcome = Outcome { bias, scale: 0.22, soft_cap: if bias { 0.0 } else { 30.0 }, activation };
+            outcomes(shaders, format, outcome, store);
+        }
+        for weighted in [false, true] {
+            products(shaders, format, Finish::Gated { activation, weighted, y_stride: 288, first: 0 });
+        }
+        shaders.push(Gated { activation, k: 1536, x_stride: 3072, up_first: 1536 }.dispatch().shader);
+    }
+    let all = Outcome { bias: true, scale: 0.5, soft_cap: 30.0, activation: Activation::Identity };
+    outcomes(shaders, format, all, Finish::Residual { k: 1152, first: 576, weighted_stride: 0, partial_first: 9 });
+    outcomes(shaders, format, all, Finish::Logits { vocab: 1000, first: 576, partial_first: 9 });
+    for kv_type in KvType::ALL {
+        outcomes(shaders, format, Outcome { bias: true, ..Outcome::PLAIN }, Finish::RopeKv { heads: ring(kv_type), first: 64 });
+    }
+    for positions in [false, true] {
+        shaders.push(Embed { format, first_row: 64, rows: 512, k: 576, y_stride: 576, scale: 24.0, positions }.dispatch().shader);
+    }
+}
+
+/// Queries, keys and values of a layer with a window, whose queries grow with the position.
+fn ring(kv_type: KvType) -> RopeKv {
+    let temperature = Some((0.1, 8192));
+    let (context, capacity) = (32_768, 1280);
+    RopeKv { heads: 8, kv_heads: 4, head_dim: 64, rope_dims: 32, attention_factor: 1.1, temperature, context, capacity, kv_type }
+}
+
+fn norms(shaders: &mut Vec<Shader>, capabilities: Capabilities) {
+    use NormTarget::{LastRow, Prepared, Residual, Rows};
+    for kind in [NormKind::Rms, NormKind::Layer] {
+        for bias in [false, true] {
+            for target in [Rows, LastRow, Residual { scale: 0.22 }, Prepared { scale: 1.0 }] {
+                shaders.push(Norm { kind, k: 576, epsilon: 1e-5, bias, target }.dispatch(capabilities).shader);
+            }
+        }
+        for over in [HeadNormOver::Head, HeadNormOver::OwnHead, HeadNormOver::All] {
+            for (kv_type, clamp) in KvType::ALL.into_iter().zip([0.0, 8.0]) {
+                let norm = Some(HeadNorm { kind, epsilon: 1e-6, over });
+                shaders.push(Heads { rope: ring(kv_type), clamp, norm }.dispatch(capabilities).shader);
+            }
+        }
+    }
+    shaders.push(Heads { rope: ring(KvType::F16), clamp: 8.0, norm: None }.dispatch(capabilities).shader);
+    shaders.push(Weigh { k: 576, partials: 9 }.dispatch(capabilities).shader);
+}
+
+/// Windows, rings, soft caps and ALiBi, alone and together.
+fn scores(shaders: &mut Vec<Shader>) {
+    for kv_type in KvType::ALL {
+        for (window, capacity, soft_cap, alibi) in [
+            (0, 32_768, 50.0, 0.0),
+            (0, 32_768, 0.0, 8.0),
+            (1024, 1280, 0.0, 0.0),
+            (4096, 4352, 50.0, 0.0),
+            (1, 257, 30.0, 8.0),
+            (4096, 32_768, 0.0, 8.0),
+        ] {
+            let (heads, kv_heads, head_dim, context, scale) = (12, 4, 64, 32_768, 0.125);
+            let attention = Attention { heads, kv_heads, head_dim, context, capacity, window, kv_type, scale, soft_cap, alibi };
+            shaders.push(attention.prefill().shader);
+            for capabilities in [TIER_C, SUBGROUPS] {
+                shaders.push(attention.decode_short(capabilities).shader);
+                shaders.push(attention.decode(capabilities).shader);
+                shaders.push(attention.merge(capabilities).shader);
+            }
+        }
+    }
+}
+
+fn experts(shaders: &mut Vec<Shader>) {
+    for (count, used, shared_at) in [(8, 2, None), (60, 4, Some(60)), (2048, 2048, None)] {
+        for normalized in [false, true] {
+            let route = Route { experts: count, used, stride: count + 4, normalized, scale: 2.5, shared_at };
+            for capabilities in [TIER_C, SUBGROUPS] {
+                shaders.push(route.dispatch(capabilities).shader);
+            }
+        }
+        shaders.push(GroupChoices { experts: count, used, rows: 256 }.dispatch().shader);
+        shaders.push(SumChoices { k: 576, used, scale: 0.22 }.dispatch().shader);
+    }
+    let (rows, k) = (576, 512);
+    let gated = Finish::Gated { activation: Activation::Silu, weighted: true, y_stride: rows / 2, first: 0 };
+    let store = |accumulate| Finish::Store { y_stride: rows, y_first: 0, accumulate };
+    let residual = Finish::Residual { k: rows, first: 0, weighted_stride: 0, partial_first: 0 };
+    for format in [Format::F32, Format::Q4_K, Format::MXFP4] {
+        for (first, of_choices, finish) in [(0, false, gated), (24, false, gated), (0, true, store(true)), (24, true, residual)] {
+            let experts = Some(ExpertRows { first, count: 40, used: 4, of_choices, rows: 256 });
+            let outcome = Outcome { scale: 0.22, ..Outcome::PLAIN };
+            for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })].into_iter().take(if of_choices { 1 } else { 2 }) {
+                for capabilities in [TIER_C, SUBGROUPS] {
+                    let matvec = Matvec { format, rows, k, vectors: 1, x_stride: k, norm, experts, outcome, finish };
+                    shaders.push(matvec.dispatch(capabilities).shader);
+                }
+            }
+            let finish = if of_choices { store(false) } else { finish };
+            for tile_tokens in [32, 64] {
+                shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, experts, outcome, finish }.dispatch().shader);
+            }
+        }
+    }
+}
+
 fn all() -> Vec<Shader> {
     let mut shaders = Vec::new();
     matrices(&mut shaders);
     attention(&mut shaders);
+    endings(&mut shaders);
+    scores(&mut shaders);
+    experts(&mut shaders);
     for capabilities in [TIER_C, SUBGROUPS] {
-        shaders.push(
-            Norm { kind: NormKind::Rms, k: 576, epsilon: 1e-5, bias: false, target: NormTarget::Rows }
-                .dispatch(capabilities)
-                .shader,
-        );
-        shaders.push(Weigh { k: 576, partials: 9 }.dispatch(capabilities).shader);
+        norms(&mut shaders, capabilities);
     }
-    shaders.push(Gated { activation: Activation::Silu, k: 1536, x_stride: 3072, up_first: 1536 }.dispatch().shader);
     for vocab in [1, 49_152, 262_144] {
         shaders.push(SamplePick { vocab, partials: vocab.div_ceil(64), next: Next::Id }.dispatch().shader);
     }
@@ -182,5 +289,28 @@ fn dump_for_other_compilers() {
     std::fs::create_dir_all(&directory).unwrap();
     for (number, shader) in all().iter().enumerate() {
         std::fs::write(directory.join(format!("{}-{number}.wgsl", shader.name)), shader.text(true)).unwrap();
+    }
+}
+
+/// With `KINGLET_DUMP_FORMATS=directory`: the products of every format, named after it, for `cargo xtask isa`.
+#[test]
+fn dump_every_format() {
+    let Some(directory) = std::env::var_os("KINGLET_DUMP_FORMATS") else { return };
+    let directory = std::path::PathBuf::from(directory);
+    std::fs::create_dir_all(&directory).unwrap();
+    let (rows, k) = (4096, 4096);
+    let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
+    for format in Format::ALL {
+        let matvec = |vectors| {
+            Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, outcome: Outcome::PLAIN, finish }
+                .dispatch(TIER_C)
+                .shader
+        };
+        let matmul = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish }
+            .dispatch()
+            .shader;
+        for (kernel, shader) in [("matvec", matvec(1)), ("matvec x 8", matvec(8)), ("matmul", matmul)] {
+            std::fs::write(directory.join(format!("{kernel} {}.wgsl", format.name())), shader.text(false)).unwrap();
+        }
     }
 }

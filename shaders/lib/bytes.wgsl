@@ -7,6 +7,8 @@ struct Chunk {
   quad_step: u32,
   // Rows in this run.
   rows: u32,
+  // Points of 16 bits that a format's codes stand for, two a word.
+  grid: array<u32>,
 }
 
 @group(0) @binding(0) var<storage, read> staged: array<u32>;
@@ -25,6 +27,10 @@ fn half_at(offset: u32) -> u32 {
 // The 32 bits at an even byte offset.
 fn word_at(offset: u32) -> u32 {
   return half_at(offset) | (half_at(offset + 2u) << 16u);
+}
+
+fn grid(i: u32) -> u32 {
+  return (chunk.grid[i / 2u] >> (16u * (i % 2u))) & 0xffffu;
 }
 
 // Which quad and block of the run this invocation handles.

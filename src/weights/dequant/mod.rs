@@ -14,6 +14,9 @@
 //! | `Q3_K` | 16 × 16 | `d * (s - 32) * (q - 4)`, s of 6 bits |
 //! | `Q4_K`, `Q5_K` | 8 × 32 | `d * s * q - dmin * m`, s and m of 6 bits |
 //! | `Q6_K` | 16 × 16 | `d * s * (q - 32)`, s of 8 bits, signed |
+//! | `IQ2_XXS`, `IQ2_XS`, `IQ2_S` | 8 × 32, 16 × 16 | `d * (s + 1/2) / 4 * p`, p of a grid with signs |
+//! | `IQ3_XXS`, `IQ3_S` | 8 × 32 | `d * (s + 1/2) / 2 * p`, `d * (2 s + 1) * p` |
+//! | `IQ1_S`, `IQ1_M` | 8 × 32, 16 × 16 | `d * (2 s + 1) * (p ± 1/8)`, p of a grid |
 //! | `IQ4_NL` | 32 | `d * step[q]`, a table of 16 |
 //! | `IQ4_XS` | 8 × 32 | `d * (s - 32) * step[q]`, s of 6 bits |
 //! | `TQ1_0`, `TQ2_0`, `Q2_0` | 256, 256, 64 | `d * (q - 1)` |
@@ -21,6 +24,7 @@
 //! | `MXFP4` | 32 | E2M1 times a power of two |
 //! | `NVFP4` | 4 × 16 | E2M1 times E4M3 |
 
+mod iq;
 mod iq4;
 mod k_quants;
 mod small_floats;
@@ -88,6 +92,13 @@ pub fn dequantize(kind: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(),
         TensorType::Q4_K => blocks(bytes, out, k_quants::q4_k),
         TensorType::Q5_K => blocks(bytes, out, k_quants::q5_k),
         TensorType::Q6_K => blocks(bytes, out, k_quants::q6_k),
+        TensorType::IQ2_XXS => blocks(bytes, out, iq::iq2_xxs),
+        TensorType::IQ2_XS => blocks(bytes, out, iq::iq2_xs),
+        TensorType::IQ2_S => blocks(bytes, out, iq::iq2_s),
+        TensorType::IQ3_XXS => blocks(bytes, out, iq::iq3_xxs),
+        TensorType::IQ3_S => blocks(bytes, out, iq::iq3_s),
+        TensorType::IQ1_S => blocks(bytes, out, iq::iq1_s),
+        TensorType::IQ1_M => blocks(bytes, out, iq::iq1_m),
         TensorType::IQ4_NL => blocks(bytes, out, iq4::iq4_nl),
         TensorType::IQ4_XS => blocks(bytes, out, iq4::iq4_xs),
         TensorType::TQ1_0 => blocks(bytes, out, ternary::tq1_0),

