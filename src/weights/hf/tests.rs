@@ -481,3 +481,43 @@ fn an_older_vocabulary_is_read_from_its_tokenizer_model() {
     files.0.insert("added_tokens.json".into(), br#"{"<pad>": 4000000000}"#.to_vec());
     fails(&files, &["tokenizer.model", "higher ids"]);
 }
+
+/// A server that does not say how long its files are.
+struct Untold(Memory);
+
+#[derive(Debug)]
+struct UntoldSource(MemorySource);
+
+impl Source for UntoldSource {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn len(&self) -> Option<u64> {
+        None
+    }
+
+    async fn read(&mut self, offset: u64, len: usize) -> Result<crate::weights::source::Chunk, SourceError> {
+        self.0.read(offset, len).await
+    }
+}
+
+impl Files for Untold {
+    type Source = UntoldSource;
+
+    async fn open(&mut self, name: &str) -> Result<Option<UntoldSource>, SourceError> {
+        Ok(self.0.open(name).await?.map(UntoldSource))
+    }
+}
+
+#[test]
+fn files_of_untold_length_are_read_to_their_end() {
+    let files = model(&config("llama"), &rows(&[], &[]));
+    let opened = run(open_model(&mut Untold(files.clone()), None, "tiny", Quantize::None)).expect("a good model");
+    assert_eq!(opened.gguf, self::opened(&files, Quantize::None).gguf);
+    for size in [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20] {
+        let mut files = Untold(Memory([("f".to_owned(), vec![7; size])].into()));
+        assert_eq!(run(text(&mut files, "f", 3 << 20)).unwrap().map(|bytes| bytes.len()), Some(size));
+        assert_eq!(run(text(&mut files, "f", (3 << 20) - 1)).is_err(), size == 3 << 20, "{size}");
+    }
+}
