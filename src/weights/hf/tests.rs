@@ -224,6 +224,8 @@ fn gemmas_norms_gain_one() {
     assert_eq!(metadata.f32("gemma3.attention.scale"), Ok(Some(0.25)));
     assert_eq!(metadata.f32("gemma3.rope.freq_base"), Ok(Some(1e6)));
     assert!(metadata.get("gemma3.attention.sliding_window_pattern").is_some());
+    let known = ModelConfig::from_gguf(metadata, &opened.gguf.tensors).unwrap();
+    assert_eq!((known.local, known.window, known.attention_scale), (vec![true, false], 512, 0.25));
     // The text part of a model that sees.
     let config = json!({"model_type": "gemma3", "text_config": config, "vision_config": {}});
     let mut seeing: Vec<Row> = rows
@@ -256,10 +258,31 @@ fn experts_are_stacked() {
     let stored = |expert: u32| {
         rows.iter().find(|row| row.0 == format!("model.layers.1.block_sparse_moe.experts.{expert}.w2.weight")).unwrap().3.clone()
     };
-    assert_eq!(bytes, [stored(0), stored(1), stored(2)].concat());
+    let bytes_of_down = [stored(0), stored(1), stored(2)].concat();
+    assert_eq!(bytes, bytes_of_down);
     let (info, _) = tensor(&mut opened, "blk.0.ffn_gate_inp.weight");
     assert_eq!((info.kind, info.dims), (TensorType::F32, vec![32, 3]));
     assert_eq!(opened.gguf.metadata.u32("llama.expert_used_count"), Ok(Some(2)));
+    let known = ModelConfig::from_gguf(&opened.gguf.metadata, &opened.gguf.tensors).unwrap();
+    assert_eq!(known.experts.map(|experts| (experts.count, experts.used, experts.feed_forward)), Some((3, 2, 64)));
+
+    // Qwen's experts have other names and a length of their own.
+    let mut qwen = self::config("qwen3_moe");
+    for (key, value) in [("num_experts", 3), ("num_experts_per_tok", 2), ("moe_intermediate_size", 64), ("decoder_sparse_step", 1)]
+    {
+        qwen[key] = json!(value);
+    }
+    qwen["norm_topk_prob"] = json!(true);
+    let renamed = |name: &str| {
+        let name = name.replace("block_sparse_moe", "mlp").replace(".w1.", ".gate_proj.");
+        name.replace(".w2.", ".down_proj.").replace(".w3.", ".up_proj.")
+    };
+    let qwen_rows: Vec<Row> = rows.iter().map(|row| (renamed(&row.0), row.1, row.2.clone(), row.3.clone())).collect();
+    let mut seen = self::opened(&model(&qwen, &qwen_rows), Quantize::None);
+    assert_eq!(tensor(&mut seen, "blk.1.ffn_down_exps.weight").1, bytes_of_down);
+    assert!(ModelConfig::from_gguf(&seen.gguf.metadata, &seen.gguf.tensors).is_ok_and(|known| known.architecture == "qwen3moe"));
+    qwen["norm_topk_prob"] = json!(false);
+    fails(&model(&qwen, &qwen_rows), &["norm_topk_prob", "false"]);
 
     let missing: Vec<Row> = rows.iter().filter(|row| !row.0.contains("0.block_sparse_moe.experts.1.w3")).cloned().collect();
     fails(&model(&config, &missing), &["expert 1 of blk.0.ffn_up_exps.weight is missing"]);
@@ -283,7 +306,8 @@ fn every_family_knows_its_tensors() {
     let post: &[(&str, &[u64])] = &[("post_feedforward_layernorm.weight", &[32])];
     /// Model type, architecture, tensors more, tensors less, GGUF's names for some.
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a [u64])], &'a [&'a str], &'a [&'a str]);
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
+        ("smollm3", "smollm3", &[], &[], &["blk.1.ffn_gate.weight"]),
         ("qwen2", "qwen2", biases, &[], &["blk.0.attn_k.bias"]),
         ("qwen3", "qwen3", norms, &[], &["blk.1.attn_q_norm.weight"]),
         ("phi3", "phi3", fused, &unfused, &["blk.0.attn_qkv.weight", "blk.0.ffn_up.weight"]),
@@ -292,7 +316,21 @@ fn every_family_knows_its_tensors() {
         ("stablelm", "stablelm", &[("input_layernorm.bias", &[32])], &[], &["blk.0.attn_norm.bias"]),
     ];
     for (model_type, architecture, more, without, wanted) in cases {
-        let opened = opened(&model(&config(model_type), &rows(more, without)), Quantize::None);
+        let mut config = config(model_type);
+        for (key, value) in [
+            ("layer_norm_eps", json!(1e-5)),
+            ("attention_multiplier", json!(0.25)),
+            ("embedding_multiplier", json!(2.0)),
+            ("residual_multiplier", json!(0.5)),
+            ("logits_scaling", json!(4.0)),
+            ("use_parallel_residual", json!(false)),
+            ("no_rope_layers", json!([1, 1])),
+        ] {
+            config[key] = value;
+        }
+        let opened = opened(&model(&config, &rows(more, without)), Quantize::None);
+        let known = ModelConfig::from_gguf(&opened.gguf.metadata, &opened.gguf.tensors);
+        assert_eq!(known.map(|config| (config.layers, config.heads)), Ok((2, 4)), "{model_type}");
         assert_eq!(opened.gguf.metadata.string("general.architecture"), Ok(Some(architecture)));
         for name in wanted {
             assert!(opened.gguf.tensor(name).is_some(), "{model_type}: {name}");
