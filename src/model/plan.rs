@@ -69,7 +69,7 @@ impl<'a> Planner<'a> {
         let mut plan = Plan::default();
         self.embed(&mut plan);
         if let Some(norm) = self.first_deferred() {
-            self.weigh(&mut plan, norm, 1);
+            self.weigh(&mut plan, norm, self.entry_partials());
         }
         plan
     }
@@ -77,7 +77,7 @@ impl<'a> Planner<'a> {
     /// The first `layers` blocks for one row, which leave it prepared for the next block or for [`Planner::head`].
     pub(super) fn decode(&self, width: Width, layers: usize) -> Plan {
         let mut plan = Plan::default();
-        self.blocks(&mut plan, width, layers, self.first_deferred().map(|_| 1));
+        self.blocks(&mut plan, width, layers, self.first_deferred().map(|_| self.entry_partials()));
         plan
     }
 
@@ -115,7 +115,10 @@ impl<'a> Planner<'a> {
         let first_norm = self.first_deferred().filter(|_| !self.draws_ids());
         let next = match first_norm {
             None => Next::Id,
-            Some(_) => Next::Embed { format: table.format, k: table.columns, scale: config.embedding_scale, norm_partials: 1 },
+            Some(_) => {
+                let norm_partials = self.entry_partials();
+                Next::Embed { format: table.format, k: table.columns, scale: config.embedding_scale, norm_partials }
+            }
         };
         let pick = SamplePick { vocab: config.vocab, partials, next };
         let mut bindings = vec![table.shards[0].quants.clone(), table.shards[0].scales.clone()];
@@ -169,6 +172,11 @@ impl<'a> Planner<'a> {
     fn prepared_for_head(&self) -> Option<u32> {
         let last = self.weights.layers.last().filter(|_| self.can_wait(&self.weights.output_norm))?;
         Some(if last.post_ffw_norm.is_some() { 1 } else { feed_forward_partials(&last.feed_forward, self.config.embedding) })
+    }
+
+    /// Partial sums of squares that an embedding leaves: as many as a block does, so that all blocks share their kernels.
+    fn entry_partials(&self) -> u32 {
+        self.prepared_for_head().unwrap_or(1)
     }
 
     fn embed(&self, plan: &mut Plan) {
