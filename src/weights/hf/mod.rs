@@ -4,6 +4,8 @@
 //! [`View`] that gives their bytes. So nothing behind this room knows of another format.
 
 mod config;
+#[cfg(test)]
+mod damage_tests;
 mod error;
 mod family;
 mod pickle;
