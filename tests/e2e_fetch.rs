@@ -199,11 +199,13 @@ fn models_of_several_files_load_by_address_and_as_picked_files() {
             .i32("split.tensors.count", file.tensors.len() as i32);
         files.insert(format!("part-{:05}-of-{PARTS:05}.gguf", number + 1), part.bytes());
     }
-    let saved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hf/llama");
-    for entry in std::fs::read_dir(saved).expect("the saved model") {
-        let path = entry.expect("a file").path();
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        files.insert(format!("llama/{name}"), std::fs::read(&path).expect("a file"));
+    for folder in ["llama", "llama-bin"] {
+        let saved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hf").join(folder);
+        for entry in std::fs::read_dir(saved).expect("the saved model") {
+            let path = entry.expect("a file").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            files.insert(format!("{folder}/{name}"), std::fs::read(&path).expect("a file"));
+        }
     }
     let mut names: Vec<String> = files.keys().cloned().collect();
     names.sort();
@@ -240,6 +242,7 @@ fn models_of_several_files_load_by_address_and_as_picked_files() {
              partAlone: await ask(await pick((name) => name.startsWith('part-00003'))),
              folder: await ask('/models/llama/'),
              folderPicked: await ask(await pick((name) => name.startsWith('llama/'))),
+             pickled: await ask('/models/llama-bin/'),
              quantized: await ask('/models/whole.gguf', {{ quantize: 'q8_0' }}),
              nothing: await ask('/models/none/'),
            }};
@@ -248,7 +251,7 @@ fn models_of_several_files_load_by_address_and_as_picked_files() {
     let result = browser.wait("the models", MINUTES, "return window.result");
     let text = |case: &str| result[case]["text"].as_str().unwrap_or_else(|| panic!("{case}: {result}")).to_owned();
     assert_eq!((text("parts"), text("partsPicked")), (text("whole"), text("whole")));
-    assert_eq!(text("folder"), text("folderPicked"));
+    assert_eq!((text("folderPicked"), text("pickled")), (text("folder"), text("folder")));
     for case in ["whole", "parts", "partsPicked", "folder", "folderPicked", "quantized"] {
         assert_eq!(result[case]["complete"], true, "{case}: {result}");
     }

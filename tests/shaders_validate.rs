@@ -301,8 +301,14 @@ fn dump_every_format() {
     let (rows, k) = (4096, 4096);
     let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
     for format in Format::ALL {
-        let matvec = |vectors| Matvec { format, rows, k, vectors, x_stride: k, norm: None, finish }.dispatch(TIER_C).shader;
-        let matmul = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, finish }.dispatch().shader;
+        let matvec = |vectors| {
+            Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, outcome: Outcome::PLAIN, finish }
+                .dispatch(TIER_C)
+                .shader
+        };
+        let matmul = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish }
+            .dispatch()
+            .shader;
         for (kernel, shader) in [("matvec", matvec(1)), ("matvec_many", matvec(8)), ("matmul", matmul)] {
             std::fs::write(directory.join(format!("{kernel} {}.wgsl", format.name())), shader.text(false)).unwrap();
         }

@@ -33,8 +33,13 @@ pub fn advice(name: &str) -> Option<&'static str> {
         }
         "DeviceLostError" => "The graphics driver was reset. Load the model again; this conversation is kept.",
         "OutOfMemoryError" => "Close other tabs and programs that use the GPU, or choose a smaller model.",
+        "ModelFilesError" => {
+            "A model of several files needs all of them: choose them together, or give the address of the folder, ending in a slash."
+        }
         "GgufError" => "The file may be damaged or no GGUF file: download it again, or choose another.",
-        "UnsupportedModelError" => "Choose another model: those of the Llama family work today.",
+        "UnsupportedModelError" => {
+            "Choose another model, or another file of this one: the message says what it has that Kinglet lacks."
+        }
         "SourceError" => {
             "See that the address is right and that its server allows other sites to read it (CORS), or download the file and open it here."
         }

@@ -4,10 +4,15 @@
 //! [`View`] that gives their bytes. So nothing behind this room knows of another format.
 
 mod config;
+#[cfg(test)]
+mod damage_tests;
 mod error;
 mod family;
 mod pickle;
+#[cfg(test)]
+mod pickle_tests;
 mod safetensors;
+mod sentencepiece;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -66,7 +71,8 @@ pub async fn open<F: Files>(files: &mut F, name: &str, quantize: Quantize) -> Re
         .ok_or_else(|| HfError::ModelType { found: model_type.chars().take(80).collect(), known: family::known() })?;
     let config = Config::new(inner);
     let mut entries = config::metadata(family, config, name)?.list;
-    entries.extend(tokenizer::metadata(files, name, &json).await?);
+    let rows = config.u32("vocab_size")?.unwrap_or(0) as usize;
+    entries.extend(tokenizer::metadata(files, name, &json, rows).await?);
     let metadata = Metadata::from_entries(entries).map_err(|error| OpenError::Gguf { file: name.to_owned(), error })?;
 
     let (parts, stored) = weights(files, name).await?;
@@ -168,17 +174,26 @@ async fn text<F: Files>(files: &mut F, name: &str, limit: u64) -> Result<Option<
     let too_long = |bytes| HfError::TooLong { file: name.to_owned(), bytes, limit };
     let len = match source.len() {
         Some(len) => len,
-        // Told only by reading past the end.
-        None => match source.read(0, limit as usize + 1).await {
-            Err(SourceError::Truncated { len, .. }) => len,
-            Err(error) => return Err(error.into()),
-            Ok(_) => return Err(too_long(limit + 1).into()),
-        },
+        None => end_of(&mut source, limit).await?,
     };
     if len > limit {
         return Err(too_long(len).into());
     }
     Ok(Some(source.read(0, len as usize).await?.to_vec()))
+}
+
+/// Where a source of unknown length ends, found by reading on; more than `limit` if it does not end before that.
+async fn end_of(source: &mut impl Source, limit: u64) -> Result<u64, SourceError> {
+    const STEP: u64 = 1 << 20;
+    let mut at = 0;
+    while at <= limit {
+        match source.read(at, STEP as usize).await {
+            Ok(_) => at += STEP,
+            Err(SourceError::Truncated { len, .. }) => return Ok(len),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(at)
 }
 
 /// A whole small JSON file, or `None` where there is none.

@@ -11,7 +11,7 @@ use half::bf16;
 use serde_json::json;
 
 /// A tensor to write: name, type, shape, bytes.
-type Row = (String, &'static str, Vec<u64>, Vec<u8>);
+pub(super) type Row = (String, &'static str, Vec<u64>, Vec<u8>);
 
 /// A safetensors file.
 fn file(rows: &[Row]) -> Vec<u8> {
@@ -39,7 +39,7 @@ fn row(name: &str, shape: &[u64]) -> Row {
 
 const LAYERS: u64 = 2;
 
-fn config(model_type: &str) -> Json {
+pub(super) fn config(model_type: &str) -> Json {
     json!({
         "model_type": model_type, "hidden_size": 32, "num_hidden_layers": LAYERS, "intermediate_size": 64, "num_attention_heads": 4,
         "num_key_value_heads": 2, "max_position_embeddings": 128, "vocab_size": 260, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
@@ -48,7 +48,7 @@ fn config(model_type: &str) -> Json {
 }
 
 /// The tensors of a llama with these names in a layer besides.
-fn rows(more: &[(&str, &[u64])], without: &[&str]) -> Vec<Row> {
+pub(super) fn rows(more: &[(&str, &[u64])], without: &[&str]) -> Vec<Row> {
     let mut rows = vec![row("model.embed_tokens.weight", &[260, 32]), row("model.norm.weight", &[32])];
     let usual: [(&str, &[u64]); 9] = [
         ("self_attn.q_proj.weight", &[32, 32]),
@@ -83,7 +83,7 @@ fn tokenizer() -> Json {
     })
 }
 
-fn model(config: &Json, rows: &[Row]) -> Memory {
+pub(super) fn model(config: &Json, rows: &[Row]) -> Memory {
     let mut files = Memory::default();
     let mut put = |name: &str, json: &Json| _ = files.0.insert(name.to_owned(), json.to_string().into_bytes());
     put("config.json", config);
@@ -98,19 +98,19 @@ fn model(config: &Json, rows: &[Row]) -> Memory {
     files
 }
 
-fn opened(files: &Memory, quantize: Quantize) -> Opened<MemorySource> {
+pub(super) fn opened(files: &Memory, quantize: Quantize) -> Opened<MemorySource> {
     run(open_model(&mut files.clone(), None, "tiny", quantize)).expect("a good model")
 }
 
 /// A tensor and its bytes.
-fn tensor(opened: &mut Opened<MemorySource>, name: &str) -> (TensorInfo, Vec<u8>) {
+pub(super) fn tensor(opened: &mut Opened<MemorySource>, name: &str) -> (TensorInfo, Vec<u8>) {
     let info = opened.gguf.tensor(name).unwrap_or_else(|| panic!("no {name}")).clone();
     let bytes = read(&mut opened.source, info.offset, info.bytes as usize);
     (info, bytes)
 }
 
 #[track_caller]
-fn fails(files: &Memory, words: &[&str]) {
+pub(super) fn fails(files: &Memory, words: &[&str]) {
     let error =
         run(open_model(&mut files.clone(), None, "tiny", Quantize::None)).map(|opened| opened.gguf).expect_err("a bad model");
     let text = error.to_string();
@@ -224,6 +224,8 @@ fn gemmas_norms_gain_one() {
     assert_eq!(metadata.f32("gemma3.attention.scale"), Ok(Some(0.25)));
     assert_eq!(metadata.f32("gemma3.rope.freq_base"), Ok(Some(1e6)));
     assert!(metadata.get("gemma3.attention.sliding_window_pattern").is_some());
+    let known = ModelConfig::from_gguf(metadata, &opened.gguf.tensors).unwrap();
+    assert_eq!((known.local, known.window, known.attention_scale), (vec![true, false], 512, 0.25));
     // The text part of a model that sees.
     let config = json!({"model_type": "gemma3", "text_config": config, "vision_config": {}});
     let mut seeing: Vec<Row> = rows
@@ -256,10 +258,31 @@ fn experts_are_stacked() {
     let stored = |expert: u32| {
         rows.iter().find(|row| row.0 == format!("model.layers.1.block_sparse_moe.experts.{expert}.w2.weight")).unwrap().3.clone()
     };
-    assert_eq!(bytes, [stored(0), stored(1), stored(2)].concat());
+    let bytes_of_down = [stored(0), stored(1), stored(2)].concat();
+    assert_eq!(bytes, bytes_of_down);
     let (info, _) = tensor(&mut opened, "blk.0.ffn_gate_inp.weight");
     assert_eq!((info.kind, info.dims), (TensorType::F32, vec![32, 3]));
     assert_eq!(opened.gguf.metadata.u32("llama.expert_used_count"), Ok(Some(2)));
+    let known = ModelConfig::from_gguf(&opened.gguf.metadata, &opened.gguf.tensors).unwrap();
+    assert_eq!(known.experts.map(|experts| (experts.count, experts.used, experts.feed_forward)), Some((3, 2, 64)));
+
+    // Qwen's experts have other names and a length of their own.
+    let mut qwen = self::config("qwen3_moe");
+    for (key, value) in [("num_experts", 3), ("num_experts_per_tok", 2), ("moe_intermediate_size", 64), ("decoder_sparse_step", 1)]
+    {
+        qwen[key] = json!(value);
+    }
+    qwen["norm_topk_prob"] = json!(true);
+    let renamed = |name: &str| {
+        let name = name.replace("block_sparse_moe", "mlp").replace(".w1.", ".gate_proj.");
+        name.replace(".w2.", ".down_proj.").replace(".w3.", ".up_proj.")
+    };
+    let qwen_rows: Vec<Row> = rows.iter().map(|row| (renamed(&row.0), row.1, row.2.clone(), row.3.clone())).collect();
+    let mut seen = self::opened(&model(&qwen, &qwen_rows), Quantize::None);
+    assert_eq!(tensor(&mut seen, "blk.1.ffn_down_exps.weight").1, bytes_of_down);
+    assert!(ModelConfig::from_gguf(&seen.gguf.metadata, &seen.gguf.tensors).is_ok_and(|known| known.architecture == "qwen3moe"));
+    qwen["norm_topk_prob"] = json!(false);
+    fails(&model(&qwen, &qwen_rows), &["norm_topk_prob", "false"]);
 
     let missing: Vec<Row> = rows.iter().filter(|row| !row.0.contains("0.block_sparse_moe.experts.1.w3")).cloned().collect();
     fails(&model(&config, &missing), &["expert 1 of blk.0.ffn_up_exps.weight is missing"]);
@@ -283,7 +306,8 @@ fn every_family_knows_its_tensors() {
     let post: &[(&str, &[u64])] = &[("post_feedforward_layernorm.weight", &[32])];
     /// Model type, architecture, tensors more, tensors less, GGUF's names for some.
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a [u64])], &'a [&'a str], &'a [&'a str]);
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
+        ("smollm3", "smollm3", &[], &[], &["blk.1.ffn_gate.weight"]),
         ("qwen2", "qwen2", biases, &[], &["blk.0.attn_k.bias"]),
         ("qwen3", "qwen3", norms, &[], &["blk.1.attn_q_norm.weight"]),
         ("phi3", "phi3", fused, &unfused, &["blk.0.attn_qkv.weight", "blk.0.ffn_up.weight"]),
@@ -292,7 +316,21 @@ fn every_family_knows_its_tensors() {
         ("stablelm", "stablelm", &[("input_layernorm.bias", &[32])], &[], &["blk.0.attn_norm.bias"]),
     ];
     for (model_type, architecture, more, without, wanted) in cases {
-        let opened = opened(&model(&config(model_type), &rows(more, without)), Quantize::None);
+        let mut config = config(model_type);
+        for (key, value) in [
+            ("layer_norm_eps", json!(1e-5)),
+            ("attention_multiplier", json!(0.25)),
+            ("embedding_multiplier", json!(2.0)),
+            ("residual_multiplier", json!(0.5)),
+            ("logits_scaling", json!(4.0)),
+            ("use_parallel_residual", json!(false)),
+            ("no_rope_layers", json!([1, 1])),
+        ] {
+            config[key] = value;
+        }
+        let opened = opened(&model(&config, &rows(more, without)), Quantize::None);
+        let known = ModelConfig::from_gguf(&opened.gguf.metadata, &opened.gguf.tensors);
+        assert_eq!(known.map(|config| (config.layers, config.heads)), Ok((2, 4)), "{model_type}");
         assert_eq!(opened.gguf.metadata.string("general.architecture"), Ok(Some(architecture)));
         for name in wanted {
             assert!(opened.gguf.tensor(name).is_some(), "{model_type}: {name}");
@@ -366,195 +404,59 @@ fn what_cannot_be_read_is_refused_by_name() {
     fails(&files, &["config.json"]);
 }
 
-#[test]
-fn bad_headers_are_errors() {
-    let parse = |json: Json| safetensors::parse("f", json.to_string().as_bytes(), Some(1000), 0);
-    let entry = |shape: Json, offsets: Json| json!({"t": {"dtype": "F32", "shape": shape, "data_offsets": offsets}});
-    assert_eq!(parse(entry(json!([2, 3]), json!([8, 32]))).unwrap()[0].bytes, 24);
-    assert_eq!(parse(entry(json!([]), json!([0, 4]))).unwrap()[0].bytes, 4);
-    for (shape, offsets) in [
-        (json!([2, 3]), json!([8, 33])),
-        (json!([2, 3]), json!([32, 8])),
-        (json!([300]), json!([0, 1200])),
-        (json!([u64::MAX, u64::MAX]), json!([0, 4])),
-        (json!([1]), json!([u64::MAX - 4, u64::MAX])),
-        (json!([-1]), json!([0, 4])),
-        (json!([1]), json!([0])),
-        (json!("1"), json!([0, 4])),
-    ] {
-        assert!(parse(entry(shape.clone(), offsets.clone())).is_err(), "{shape} {offsets}");
-    }
-    for text in ["", "[]", "{\"t\": 1}", "{\"t\":", "nonsense"] {
-        assert!(safetensors::parse("f", text.as_bytes(), None, 0).is_err(), "{text}");
-    }
-    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-    assert!(safetensors::parse("f", format!("{{\"t\": {deep}}}").as_bytes(), None, 0).is_err());
-    // What is ignored may be as deep as it likes.
-    assert_eq!(safetensors::parse("f", format!("{{\"__metadata__\": {deep}}}").as_bytes(), None, 0), Ok(Vec::new()));
-    let mut huge = u64::MAX.to_le_bytes().to_vec();
-    huge.extend(b"{}");
-    assert!(run(safetensors::read(&mut MemorySource::new("f", huge), 0)).is_err());
-    assert!(run(safetensors::read(&mut MemorySource::new("f", vec![1, 2, 3]), 0)).is_err());
-}
-
-#[test]
-fn no_mutation_of_a_good_file_does_harm() {
-    let good = model(&config("llama"), &rows(&[], &[]));
-    let mut state = 1_u64;
-    let mut random = |n: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % n
+/// A tokenizer.model: bytes, two words and what they are merged of.
+fn sentencepiece(kind: u8, add_prefix: u8) -> Vec<u8> {
+    let bytes = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
+    let piece = |text: &str, score: f32, kind: u8| {
+        bytes(1, &[&bytes(1, text.as_bytes())[..], &[0x15], &score.to_le_bytes(), &[0x18, kind]].concat())
     };
-    for round in 0..2000 {
-        let mut files = good.clone();
-        let name = ["config.json", "model.safetensors", "generation_config.json"][round % 3];
-        let bytes = files.0.get_mut(name).unwrap();
-        for _ in 0..=random(3) {
-            let at = random(bytes.len().min(2500));
-            match random(3) {
-                0 => bytes[at] = random(256) as u8,
-                1 => bytes.truncate(at.max(1)),
-                _ => bytes[at] = b"0129,:{}[]\""[random(11)],
-            }
-        }
-        if let Ok(mut opened) = run(open_model(&mut files, None, "tiny", Quantize::Q4_0)) {
-            for tensor in opened.gguf.tensors.clone() {
-                let _ = run(opened.source.read(tensor.offset, tensor.bytes as usize));
-            }
-        }
+    let mut file = [piece("<unk>", 0.0, 2), piece("<s>", 0.0, 3), piece("</s>", 0.0, 3)].concat();
+    for byte in 0..=255_u8 {
+        file.extend(piece(&format!("<0x{byte:02X}>"), 0.0, 6));
     }
-}
-
-/// A model that torch pickled, made by `tests/oracle/hf_tiny.py`.
-const PICKLED: &[u8] = include_bytes!("../../../tests/data/hf/llama-bin/pytorch_model.bin");
-
-fn saved(folder: &str) -> Memory {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hf").join(folder);
-    let files = std::fs::read_dir(path).unwrap().map(|entry| {
-        let path = entry.unwrap().path();
-        (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap())
-    });
-    Memory(files.collect())
+    for (text, score) in [("▁a", -1.0), ("▁ab", -2.0), ("▁", -3.0), ("a", -4.0), ("b", -5.0)] {
+        file.extend(piece(text, score, 1));
+    }
+    // The pad token's id is -1 in ten bytes.
+    let trainer = [&[0x18, kind, 0xC0, 0x02, 0, 0xC8, 0x02, 1, 0xD0, 0x02, 2, 0xD8, 0x02][..], &[0xFF; 9], &[1]].concat();
+    file.extend(bytes(2, &trainer));
+    file.extend(bytes(3, &[&bytes(1, b"identity")[..], &[0x18, add_prefix]].concat()));
+    file
 }
 
 #[test]
-fn what_torch_pickled_is_what_was_saved_as_safetensors() {
-    let mut pickled = opened(&saved("llama-bin"), Quantize::None);
-    let mut safe = opened(&saved("llama"), Quantize::None);
-    let mut names: Vec<String> = pickled.gguf.tensors.iter().map(|tensor| tensor.name.clone()).collect();
-    assert_eq!(names.len(), safe.gguf.tensors.len());
-    names.sort();
-    for name in names {
-        let (a, b) = (tensor(&mut pickled, &name), tensor(&mut safe, &name));
-        assert_eq!((a.0.kind, &a.0.dims), (b.0.kind, &b.0.dims), "{name}");
-        assert!(a.1 == b.1, "{name}");
-    }
-    assert_eq!(pickled.gguf.metadata.u32("llama.block_count"), safe.gguf.metadata.u32("llama.block_count"));
-    // Safetensors are taken where both are there.
-    let mut both = saved("llama");
-    both.0.insert("pytorch_model.bin".into(), b"not looked at".to_vec());
-    assert_eq!(opened(&both, Quantize::None).layout, Layout::HuggingFace(3));
-}
+fn an_older_vocabulary_is_read_from_its_tokenizer_model() {
+    let mut files = model(&config("llama"), &rows(&[], &[]));
+    files.0.remove("tokenizer.json");
+    let mut config = config("llama");
+    config["vocab_size"] = json!(270);
+    files.0.insert("config.json".into(), config.to_string().into_bytes());
+    files.0.insert("tokenizer.model".into(), sentencepiece(2, 1));
+    files.0.insert("added_tokens.json".into(), br#"{"<pad>": 264}"#.to_vec());
+    let settings =
+        json!({"bos_token": "<s>", "add_bos_token": true, "added_tokens_decoder": {"266": {"content": "<turn>", "special": true}}});
+    files.0.insert("tokenizer_config.json".into(), settings.to_string().into_bytes());
+    files.0.insert("generation_config.json".into(), br#"{"eos_token_id": [2, 266]}"#.to_vec());
+    let opened = self::opened(&files, Quantize::None);
+    let tokenizer = Tokenizer::from_gguf(&opened.gguf.metadata).unwrap();
+    assert_eq!(
+        (tokenizer.bos(), tokenizer.eos(), tokenizer.eog_ids(), tokenizer.vocab_size()),
+        (Some(1), Some(2), &[2, 266][..], 267)
+    );
+    let ids = tokenizer.encode("ab b\n", Encode { parse_special: false, add_bos: AddBos::FromModel }).unwrap();
+    assert_eq!(ids, [1, 260, 261, 263, 3 + 10]);
+    assert_eq!(tokenizer.special_id("<turn>"), Some(266));
+    assert!(ChatTemplate::for_model(&opened.gguf.metadata, &tokenizer).is_ok());
 
-/// A program that names what it must not: nothing of it is run.
-fn hostile(module: &str, name: &str) -> Vec<u8> {
-    let command = "touch /tmp/kinglet-was-here";
-    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
-    [b"\x80\x02c", format!("{module}\n{name}\n").as_bytes(), &text(command), b"\x85R."].concat()
-}
-
-#[test]
-fn a_hostile_pickle_is_refused_by_name() {
-    for (module, name) in
-        [("os", "system"), ("posix", "system"), ("builtins", "eval"), ("torch.storage", "_load_from_bytes"), ("torch", "load")]
-    {
-        let error = pickle::state_dict(&hostile(module, name)).unwrap_err();
-        assert!(error.contains(&format!("{module}.{name}")), "{error}");
-    }
-    // By the stack instead of by the instruction's own text, and by older instructions.
-    let by_stack = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.";
-    assert!(pickle::state_dict(by_stack).unwrap_err().contains("os.system"));
-    for program in
-        [&b"(ios\nsystem\n."[..], b"(cos\nsystem\nX\x02\0\0\0ido.", b"cos\nsystem\n)\x81.", b"\x82\x01.", b"Pos.system\n."]
-    {
-        assert!(pickle::state_dict(program).is_err());
-    }
-    // In a whole model.
-    let mut archive = PICKLED.to_vec();
-    let at = archive.windows(18).position(|text| text == b"_rebuild_tensor_v2").unwrap();
-    archive[at] = b'X';
-    let mut files = saved("llama-bin");
-    files.0.insert("pytorch_model.bin".into(), archive);
-    fails(&files, &["pytorch_model.bin", "torch._utils.Xrebuild_tensor_v2", "never runs it"]);
-    assert!(!std::path::Path::new("/tmp/kinglet-was-here").exists());
-}
-
-#[test]
-fn pickles_that_ask_for_much_are_given_little() {
-    // Deeper than any stack, referring to itself, without end, and with more values than there is room for.
-    let deep = [b"\x80\x02)".to_vec(), vec![0x85; 900_000], b".".to_vec()].concat();
-    assert_eq!(pickle::state_dict(&deep), Err("it is no state_dict".into()));
-    assert_eq!(pickle::state_dict(b"\x80\x02]q\x00h\x00a."), Err("it is no state_dict".into()));
-    assert!(pickle::state_dict(&vec![b'}'; 2 << 20]).unwrap_err().contains("more than"));
-    assert!(pickle::state_dict(b"\x80\x02}X\xff\xff\xff\xffa.").is_err());
-    assert!(pickle::state_dict(b"").is_err());
-    assert!(pickle::state_dict(b"0.").is_err());
-    assert!(pickle::state_dict(b"(0.").is_err());
-    assert!(pickle::state_dict(b"}q\x01(h\x01h\x01u.").is_err());
-    assert_eq!(pickle::state_dict(b"\x80\x02}."), Ok(Vec::new()));
-}
-
-#[test]
-fn a_tensor_must_fit_its_storage_and_lie_row_by_row() {
-    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
-    let program = |offset: u8, shape: [u8; 2], strides: [u8; 2]| {
-        [
-            b"\x80\x02}".to_vec(),
-            text("t"),
-            b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
-            text("storage"),
-            b"ctorch\nFloatStorage\n".to_vec(),
-            text("0"),
-            text("cpu"),
-            vec![b'K', 12, b't', b'Q', b'K', offset],
-            vec![
-                b'K', shape[0], b'K', shape[1], 0x86, b'K', strides[0], b'K', strides[1], 0x86, 0x89, b'}', b't', b'R', b's', b'.',
-            ],
-        ]
-        .concat()
+    let mut with = |bytes: Vec<u8>, words: &[&str]| {
+        files.0.insert("tokenizer.model".into(), bytes);
+        fails(&files, words);
     };
-    let good = pickle::state_dict(&program(2, [2, 5], [5, 1])).unwrap();
-    assert_eq!((good[0].1.offset, &good[0].1.shape, good[0].1.dtype), (2, &vec![2, 5], "F32"));
-    assert!(pickle::state_dict(&program(0, [1, 5], [99, 1])).is_ok(), "the stride of a single row means nothing");
-    assert!(pickle::state_dict(&program(3, [2, 5], [5, 1])).unwrap_err().contains("does not fit"));
-    assert!(pickle::state_dict(&program(0, [2, 5], [1, 2])).unwrap_err().contains("row by row"));
-    assert!(pickle::state_dict(&program(0, [3, 5], [5, 1])).unwrap_err().contains("does not fit"));
-}
-
-#[test]
-fn no_mutation_of_a_pickled_file_does_harm() {
-    let good = saved("llama-bin");
-    let mut state = 7_u64;
-    let mut random = |n: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % n
-    };
-    for round in 0..3000 {
-        let mut files = good.clone();
-        let bytes = files.0.get_mut("pytorch_model.bin").unwrap();
-        for _ in 0..=random(4) {
-            // The program, or the table of contents.
-            let at =
-                if round % 2 == 0 { random(2200.min(bytes.len())) } else { bytes.len() - 1 - random(2000.min(bytes.len() - 1)) };
-            match random(8) {
-                0 if round % 7 == 0 => bytes.truncate(at.max(1)),
-                _ => bytes[at] = random(256) as u8,
-            }
-        }
-        if let Ok(mut opened) = run(open_model(&mut files, None, "tiny", Quantize::None)) {
-            for tensor in opened.gguf.tensors.clone() {
-                let _ = run(opened.source.read(tensor.offset, tensor.bytes as usize));
-            }
-        }
-    }
+    with(sentencepiece(1, 1), &["tokenizer.model", "unigram"]);
+    with(Vec::new(), &["tokenizer.model", "damaged"]);
+    with(vec![0x0A, 200, 1], &["tokenizer.model", "damaged"]);
+    with(vec![0xFF; 40], &["tokenizer.model", "damaged"]);
+    files.0.insert("tokenizer.model".into(), sentencepiece(2, 1));
+    files.0.insert("added_tokens.json".into(), br#"{"<pad>": 4000000000}"#.to_vec());
+    fails(&files, &["tokenizer.model", "higher ids"]);
 }
