@@ -13,14 +13,18 @@
 
 const ALL_QUADS: u32 = (HEADS + 2u * KV_HEADS) * HEAD_QUADS;
 
+fn clamped(at: u32) -> vec4<f32> {
+  if (CLAMP > 0.0) {
+    return clamp(x[at], vec4<f32>(-CLAMP), vec4<f32>(CLAMP));
+  }
+  return x[at];
+}
+
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
   let token = workgroup.y;
   let head = workgroup.x;
   let quad = head * HEAD_QUADS + min(index, HEAD_QUADS - 1u);
-  var value = x[token * ALL_QUADS + quad];
-  if (CLAMP > 0.0) {
-    value = clamp(value, vec4<f32>(-CLAMP), vec4<f32>(CLAMP));
-  }
+  var value = clamped(token * ALL_QUADS + quad);
   if (NORM_HEAD || NORM_ALL) {
     // All heads of queries, or of keys, or this one alone.
     let is_query = head < HEADS;
@@ -31,13 +35,13 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     if (CENTER) {
       var sum = vec4<f32>(0.0);
       for (var i = index; i < count; i += WORKGROUP) {
-        sum += x[token * ALL_QUADS + first + i];
+        sum += clamped(token * ALL_QUADS + first + i);
       }
       mean = group_sum(dot(sum, vec4<f32>(1.0)), index, subgroup) / f32(4u * count);
     }
     var squares = vec4<f32>(0.0);
     for (var i = index; i < count; i += WORKGROUP) {
-      let centered = x[token * ALL_QUADS + first + i] - mean;
+      let centered = clamped(token * ALL_QUADS + first + i) - mean;
       squares += centered * centered;
     }
     let variance = group_sum(dot(squares, vec4<f32>(1.0)), index, subgroup) / f32(4u * count);

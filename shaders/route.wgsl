@@ -9,16 +9,21 @@
 const LOWEST: f32 = -1e30;
 const RUN: u32 = (EXPERTS + WORKGROUP - 1u) / WORKGROUP;
 
-// Which of an invocation's experts are taken already, a bit each: RUN is at most 32.
+// What is no number, or no finite one, counts as one that can be compared, so that every expert is chosen once at most.
+fn logit(first: u32, expert: u32) -> f32 {
+  return min(max(logits[first + expert], LOWEST), -LOWEST);
+}
+
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
   let token = workgroup.y;
   let first = token * LOGITS_STRIDE;
+  // Which of an invocation's experts are taken already, a bit each: RUN is at most 32.
   var taken = 0u;
   var highest = LOWEST;
   for (var i = 0u; i < RUN; i++) {
     let expert = i * WORKGROUP + index;
     if (expert < EXPERTS) {
-      highest = max(highest, logits[first + expert]);
+      highest = max(highest, logit(first, expert));
     }
   }
   highest = group_max(highest, index, subgroup);
@@ -26,7 +31,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   for (var i = 0u; i < RUN; i++) {
     let expert = i * WORKGROUP + index;
     if (expert < EXPERTS) {
-      all += exp(logits[first + expert] - highest);
+      all += exp(logit(first, expert) - highest);
     }
   }
   all = group_sum(all, index, subgroup);
@@ -37,7 +42,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     for (var i = 0u; i < RUN; i++) {
       let expert = i * WORKGROUP + index;
       if (expert < EXPERTS && (taken & (1u << i)) == 0u) {
-        best = max(best, logits[first + expert]);
+        best = max(best, logit(first, expert));
       }
     }
     let greatest = group_max(best, index, subgroup);
@@ -45,7 +50,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     var number = -f32(EXPERTS);
     for (var i = 0u; i < RUN; i++) {
       let expert = i * WORKGROUP + index;
-      if (expert < EXPERTS && (taken & (1u << i)) == 0u && logits[first + expert] == greatest) {
+      if (expert < EXPERTS && (taken & (1u << i)) == 0u && logit(first, expert) == greatest) {
         number = max(number, -f32(expert));
       }
     }
@@ -56,7 +61,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     let weight = exp(greatest - highest);
     chosen_sum += weight;
     if (index == 0u) {
-      // A logit that is not a number is nobody's choice: the last expert stands in for it.
+      // Should a device compare what is no number otherwise, the last expert stands in for nobody.
       routing[token * USED + choice] = vec2<u32>(min(expert, EXPERTS - 1u), bitcast<u32>(WEIGHT_SCALE * weight / all));
     }
   }

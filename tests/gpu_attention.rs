@@ -12,13 +12,16 @@ use kinglet::kernels::{Attention, KvType, Step};
 /// What a kernel must not write.
 const UNTOUCHED: f32 = 1e30;
 
-/// A layer's queries, keys and values. What lies beyond the last position is NaN, which spoils every result that reads it.
+/// A layer's queries, keys and values, every position in its own place. What lies beyond the last position is NaN, which spoils every result
+/// that reads it.
 struct Case {
     kernel: Attention,
     span: Span,
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
+    /// Positions beyond the span's that were written before one went back: in a ring they lie where older ones would.
+    stale: u32,
     /// The products that make up a score are exact, and so is their sum.
     exact_scores: bool,
 }
@@ -28,22 +31,32 @@ impl Case {
         let row = (kernel.heads * kernel.head_dim) as usize;
         let cache = (kernel.kv_heads * kernel.context * kernel.head_dim) as usize;
         let q = random.vector(span.rows as usize * row);
-        Self { kernel, span, q, k: random.vector(cache), v: random.vector(cache), exact_scores: false }
+        Self { kernel, span, q, k: random.vector(cache), v: random.vector(cache), stale: 0, exact_scores: false }
     }
 
-    /// The device's caches, and what they hold after rounding.
+    /// The device's caches. Here every position stays in its place, rounded as there.
     fn caches(&mut self, gpu: &Gpu) -> [Buffer; 2] {
-        let seen = (self.span.position + self.span.rows) as usize;
+        let written = (self.span.position + self.span.rows + self.stale) as usize;
         let row = self.kernel.head_dim as usize;
-        let head = self.kernel.context as usize * row;
+        let [head, slots] = [self.kernel.context, self.kernel.capacity].map(|positions| positions as usize * row);
         [&mut self.k, &mut self.v].map(|cache| {
-            cache.chunks_exact_mut(head).for_each(|cache| cache[seen * row..].fill(f32::NAN));
+            if self.kernel.kv_type == KvType::F16 {
+                cache.iter_mut().for_each(|x| *x = half::f16::from_f32(*x).to_f32());
+            }
+            let mut ring = Vec::new();
+            for cache in cache.chunks_exact_mut(head) {
+                cache[written * row..].fill(f32::NAN);
+                let mut kept = vec![f32::NAN; slots];
+                for (position, values) in cache.chunks_exact(row).enumerate().take(written) {
+                    kept[position * row % slots..][..row].copy_from_slice(values);
+                }
+                ring.extend(kept);
+            }
             match self.kernel.kv_type {
-                KvType::F32 => gpu.upload("cache", cache).unwrap(),
+                KvType::F32 => gpu.upload("cache", &ring).unwrap(),
                 KvType::F16 => {
-                    let halves: Vec<half::f16> = cache.iter().map(|&x| half::f16::from_f32(x)).collect();
-                    cache.iter_mut().zip(&halves).for_each(|(x, half)| *x = half.to_f32());
-                    gpu.upload("cache", &halves.iter().map(|half| half.to_bits()).collect::<Vec<u16>>()).unwrap()
+                    let halves: Vec<u16> = ring.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect();
+                    gpu.upload("cache", &halves).unwrap()
                 }
             }
         })
@@ -60,7 +73,10 @@ impl Case {
         let largest = |x: &[f64]| x.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
         let products = f64::from(self.kernel.scale) * f64::from(self.kernel.head_dim) * largest(&q) * largest(&k);
         let seen = f64::from(self.span.position + self.span.rows);
-        let units = 16.0 + if self.exact_scores { 0.0 } else { products } + seen / 16.0;
+        // A soft cap's tanh is made of an exponential, a difference and a quotient of numbers below 2; a slope of an exponential, and what it
+        // takes away matters less the more it is.
+        let bends = 8.0 * f64::from(self.kernel.soft_cap) + if self.kernel.alibi > 0.0 { 32.0 } else { 0.0 };
+        let units = 16.0 + if self.exact_scores { 0.0 } else { products } + seen / 16.0 + bends;
         let tolerance = units * 2f64.powi(-24) * largest(&v);
         for (i, (actual, expected)) in y.iter().zip(&expected).enumerate() {
             let error = (f64::from(*actual) - expected).abs();
@@ -253,4 +269,90 @@ fn decode_reads_keys_and_values_once() {
     let kernel = kernel([9, 3, 64], 2048, KvType::F16);
     let traffic = kernel.decode(gpu.capabilities()).traffic.bytes(Span { position: 999, rows: 1 });
     assert_eq!(traffic, 1000 * 2 * KvType::F16.bytes(1, 3, 64) + 9 * 64 * 4);
+}
+
+/// A window in a ring as long as a chunk of 256 rows needs.
+fn windowed(window: u32, shape: [u32; 3], context: u32, kv_type: KvType) -> Attention {
+    Attention { window, capacity: context.min(window + 256), ..kernel(shape, context, kv_type) }
+}
+
+#[test]
+fn windows_as_long_as_the_context_so_far_and_shorter_and_longer() {
+    let mut random = Random(9);
+    for gpu in open_both() {
+        for (i, window) in [1, 64, 130, 300].into_iter().enumerate() {
+            let kernel = Attention { window, ..kernel([6, 2, 16], 300, KvType::ALL[i % 2]) };
+            for position in [0, 1, window - 1, window, window + 1, 128, 299] {
+                if position < 300 {
+                    Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
+                }
+            }
+            for (position, rows) in [(0, 70), (window.min(250), 41), (130, 33), (63, 1), (268, 32)] {
+                Case::random(&mut random, kernel, Span { position, rows }).prefill(&gpu);
+            }
+        }
+    }
+}
+
+#[test]
+fn rings_that_went_round_many_times() {
+    let mut random = Random(10);
+    for gpu in open_both() {
+        for (i, (window, shape)) in [(1, [2, 1, 8]), (40, [6, 3, 16]), (200, [3, 1, 24])].into_iter().enumerate() {
+            let kernel = windowed(window, shape, 2000, KvType::ALL[i % 2]);
+            let round = kernel.capacity;
+            // Whole stretches of 128 slots have nothing in the window: at its borders, where it lies in two ends of the ring, and anywhere.
+            for position in [round - 1, round, round + 1, 2 * round + window / 2, 3 * round - 1, 127, 128, 1999] {
+                Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
+            }
+            for (position, rows) in [(0, 256), (round - 10, 20), (256, 256), (3 * round - 100, 256), (1999, 1)] {
+                Case::random(&mut random, kernel, Span { position, rows }).prefill(&gpu);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_lies_in_a_ring_from_before_one_went_back_is_not_seen() {
+    let mut random = Random(11);
+    for gpu in open_both() {
+        for (i, window) in [1, 150].into_iter().enumerate() {
+            let kernel = windowed(window, [4, 2, 16], 1500, KvType::ALL[i % 2]);
+            for position in [5, 129, 700, 1111] {
+                let mut case = Case::random(&mut random, kernel, Span { position, rows: 1 });
+                case.stale = 255;
+                case.decode(&gpu);
+                let rows = 1 + random.below(200) as u32;
+                let mut case = Case::random(&mut random, kernel, Span { position, rows });
+                case.stale = 256 - rows;
+                case.prefill(&gpu);
+            }
+        }
+    }
+}
+
+#[test]
+fn soft_caps_and_slopes_alone_and_with_windows() {
+    let mut random = Random(12);
+    for gpu in open_both() {
+        // Head counts of no power of two have slopes of two series.
+        let cases = [
+            ([12, 12, 16], 0.5, 4.0, 0),
+            ([5, 1, 24], 0.0, 8.0, 0),
+            ([40, 8, 8], 2.0, 0.0, 140),
+            ([3, 3, 64], 0.0, 8.0, 20),
+            ([1, 1, 8], 1.0, 8.0, 33),
+        ];
+        for (i, (shape, soft_cap, alibi, window)) in cases.into_iter().enumerate() {
+            let plain = kernel(shape, 600, KvType::ALL[i % 2]);
+            let capacity = if window > 0 { window + 256 } else { 600 };
+            // Scores large enough that the cap matters.
+            let kernel = Attention { soft_cap, alibi, window, capacity, scale: 4.0 * plain.scale, ..plain };
+            for position in [0, 100, 301 + random.below(200) as u32] {
+                Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
+            }
+            let position = random.below(500) as u32;
+            Case::random(&mut random, kernel, Span { position, rows: 45 }).prefill(&gpu);
+        }
+    }
 }

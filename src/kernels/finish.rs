@@ -229,6 +229,24 @@ impl Finish {
 }
 
 impl RopeKv {
+    /// A row of queries, keys and values at `position` as they are put away, in f64; `freqs` are radians per position.
+    pub fn reference(&self, row: &[f64], position: u32, freqs: &[f64]) -> Vec<f64> {
+        let temperature = match self.temperature {
+            Some((scale, positions)) => 1.0 + f64::from(scale) * f64::from(position / positions).ln_1p(),
+            None => 1.0,
+        };
+        let [queries, turning] = [self.heads, self.heads + self.kv_heads].map(|heads| heads as usize);
+        let heads = row.chunks_exact(self.head_dim as usize).enumerate();
+        heads
+            .flat_map(|(head, x)| {
+                let factor = if head < queries { temperature } else { 1.0 };
+                let freqs = if head < turning { freqs } else { &[] };
+                let turned = rope_reference(x, position, freqs, f64::from(self.attention_factor));
+                turned.into_iter().map(move |x| factor * x)
+            })
+            .collect()
+    }
+
     pub(super) fn source(&self, source: Source) -> Source {
         debug_assert!(self.head_dim.is_multiple_of(8) && self.rope_dims.is_multiple_of(2) && self.rope_dims <= self.head_dim);
         let source = source

@@ -1,7 +1,7 @@
 //! Queries, keys and values of models that do something to them before RoPE.
 
 use super::finish::RopeKv;
-use super::norm::NormKind;
+use super::norm::{Norm, NormKind, NormTarget};
 use super::source::Source;
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
@@ -66,5 +66,27 @@ impl Heads {
             grid: Grid::Rows { x: heads, tile: 1 },
             traffic: Traffic { per_row: 4 * u64::from(heads * self.rope.head_dim), ..Default::default() },
         }
+    }
+
+    /// A row of queries, keys and values at `position` as they are put away, in f64; `weights` are those of the norms of queries and of keys,
+    /// `freqs` radians per position.
+    pub fn reference(&self, row: &[f64], weights: [&[f64]; 2], position: u32, freqs: &[f64]) -> Vec<f64> {
+        let limit = if self.clamp > 0.0 { f64::from(self.clamp) } else { f64::INFINITY };
+        let mut row: Vec<f64> = row.iter().map(|x| x.clamp(-limit, limit)).collect();
+        let dim = self.rope.head_dim as usize;
+        let (queries, rest) = row.split_at_mut(self.rope.heads as usize * dim);
+        let keys = &mut rest[..self.rope.kv_heads as usize * dim];
+        if let Some(HeadNorm { kind, epsilon, over }) = self.norm {
+            for (part, weights) in [queries, keys].into_iter().zip(weights) {
+                let length = if over == HeadNormOver::All { part.len() } else { dim };
+                let norm = Norm { kind, k: length as u32, epsilon, bias: false, target: NormTarget::Rows };
+                for (i, run) in part.chunks_exact_mut(length).enumerate() {
+                    let first = if over == HeadNormOver::OwnHead { i * dim } else { 0 };
+                    let normed = norm.reference(run, &weights[first..][..length], &[]);
+                    run.copy_from_slice(&normed);
+                }
+            }
+        }
+        self.rope.reference(&row, position, freqs)
     }
 }

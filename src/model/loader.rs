@@ -382,11 +382,28 @@ impl<'a> WeightLoader<'a> {
         self.placed.push((tensor, Target::Rows { matrix: down.clone(), placement: Placement::whole(rows) }));
         let shared = match experts.shared {
             0 => None,
-            shared => Some(self.dense(layer, "_shexp", shared)?),
+            shared => Some(self.shared_expert(layer, shared)?),
         };
         let gate = name("ffn_gate_inp_shexp");
         let shared_gate = self.find(&gate).map(|_| self.matrix(&gate, 1, embedding)).transpose()?;
         Ok(ExpertWeights { router, gate_up, down, shared, shared_gate })
+    }
+
+    /// The expert of all tokens. Its weight is applied where gate and up are interleaved.
+    fn shared_expert(&mut self, layer: u32, ff: u32) -> Result<Dense, WeightsError> {
+        let dense = self.dense(layer, "_shexp", ff)?;
+        let name = |part: &str| format!("blk.{layer}.ffn_{part}");
+        let (gate, up) = (name("gate_shexp.weight"), name("up_shexp.weight"));
+        match &dense.up {
+            Up::Gated(GateUp::Interleaved(_)) => Ok(dense),
+            Up::Gated(GateUp::Apart(_, None)) => Err(ConfigError::DifferentTypes { tensor: gate, other: up }.into()),
+            Up::Gated(GateUp::Apart(_, Some(_))) => {
+                let biases = ["gate_shexp.bias", "up_shexp.bias"].map(name);
+                let tensor = biases.into_iter().find(|bias| self.find(bias).is_some()).unwrap_or(up);
+                Err(ConfigError::UnknownTensor { tensor, architecture: self.config.architecture.clone() }.into())
+            }
+            Up::Plain(_) => Err(self.missing(&gate).into()),
+        }
     }
 
     /// A tensor of `count` matrices, checked.

@@ -1,5 +1,7 @@
 //! Goldens of tiny models that llama.cpp ran (`tests/oracle/families.py`): the file that it ran, made again from its description, and what it gave.
 
+#![allow(dead_code, reason = "every test uses its own part")]
+
 use super::ggufwriter::GgufWriter;
 use base64::Engine as _;
 use serde::Deserialize;
@@ -29,11 +31,30 @@ pub fn all() -> Vec<Golden> {
     files.iter().map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()).collect()
 }
 
+/// The one of that name.
+pub fn named(name: &str) -> Golden {
+    all().into_iter().find(|golden| golden.name == name).unwrap_or_else(|| panic!("no golden {name}"))
+}
+
 impl Golden {
     /// Logits at every position of the prompt, (prompt, vocab).
     pub fn logits(&self) -> Vec<f64> {
         let bytes = base64::engine::general_purpose::STANDARD.decode(&self.logits).unwrap();
         bytes.chunks_exact(4).map(|four| f64::from(f32::from_le_bytes(four.try_into().unwrap()))).collect()
+    }
+
+    /// With another value of a metadata key, or one more.
+    pub fn with(mut self, key: &str, kind: &str, value: Value) -> Self {
+        self.metadata.retain(|(known, ..)| known != key);
+        self.metadata.push((key.into(), kind.into(), value));
+        self
+    }
+
+    /// With other sizes of a tensor, or one more.
+    pub fn with_tensor(mut self, name: &str, dims: &[u64]) -> Self {
+        self.tensors.retain(|(known, ..)| known != name);
+        self.tensors.push((name.into(), dims.into(), 1.0, 0.5));
+        self
     }
 
     /// The GGUF file, with a vocabulary that stands in for none.
