@@ -21,11 +21,15 @@ use pollster::block_on;
 /// The greatest difference of a logit. Both sides compute in f32; logits are a few units large.
 const TOLERANCE: f64 = 1e-4;
 
-fn check(gpu: &Gpu, golden: &Golden) -> Result<(f64, f64), String> {
+fn load(gpu: &Gpu, golden: &Golden) -> Result<Engine, String> {
     let mut source = MemorySource::new("tiny.gguf", golden.file());
     let options = LoadOptions { context: Some(512), kv_type: KvType::F32 };
-    let mut engine = block_on(Engine::load(gpu.clone(), &mut source, options, &mut |_| {}, &AbortSignal::new()))
-        .map_err(|error| format!("does not load: {error}"))?;
+    block_on(Engine::load(gpu.clone(), &mut source, options, &mut |_| {}, &AbortSignal::new()))
+        .map_err(|error| format!("does not load: {error}"))
+}
+
+fn check(gpu: &Gpu, golden: &Golden) -> Result<(f64, f64), String> {
+    let mut engine = load(gpu, golden)?;
     let expected = golden.logits();
     let mut logits = Vec::new();
     block_on(engine.logits(&golden.prompt, &mut |_, row| logits.extend(row.iter().map(|x| f64::from(*x))))).unwrap();
@@ -46,10 +50,40 @@ fn check(gpu: &Gpu, golden: &Golden) -> Result<(f64, f64), String> {
     Ok((worst, cosine))
 }
 
+/// Architectures that have a golden, but no row in `family.rs` yet.
+const NOT_YET: [&str; 1] = ["gpt-oss"];
+
+#[test]
+fn what_is_not_known_is_refused_by_name() {
+    let [gpu, _] = open_both();
+    for golden in golden_family::all().iter().filter(|golden| NOT_YET.contains(&golden.name.as_str())) {
+        let error = check(&gpu, golden).unwrap_err();
+        assert!(error.contains(&format!("`{}`", golden.name)) && error.contains("llama, "), "{error}");
+    }
+}
+
+/// Of a mixture's weights a step reads the router and the chosen experts.
+#[test]
+fn experts_that_are_not_chosen_are_not_read() {
+    let [gpu, _] = open_both();
+    let golden = golden_family::all().into_iter().find(|golden| golden.name == "qwen3moe").unwrap();
+    let engine = load(&gpu, &golden).unwrap();
+    let (embedding, hidden, experts, used) = (64, 24, 7, 3);
+    let of_experts = |count: u64| 2 * 4 * 3 * embedding * hidden * count;
+    let unread = of_experts(experts) - of_experts(used);
+    let read = engine.model().bytes_read_per_token(0);
+    let all = engine.model().weight_bytes();
+    // Beyond the weights, a step reads activations, which are small even beside these; of the embedding it reads a row.
+    assert!(read < all - unread, "{read} bytes of {all}, and {unread} belong to experts that are not chosen");
+}
+
 #[test]
 fn all_families_agree_with_llama_cpp() {
     let wanted = std::env::var("FAMILY").unwrap_or_default();
-    let goldens: Vec<Golden> = golden_family::all().into_iter().filter(|golden| golden.name.starts_with(&wanted)).collect();
+    let goldens: Vec<Golden> = golden_family::all()
+        .into_iter()
+        .filter(|golden| golden.name.starts_with(&wanted) && !NOT_YET.contains(&golden.name.as_str()))
+        .collect();
     let mut failures = Vec::new();
     for gpu in open_both() {
         for golden in &goldens {
