@@ -323,6 +323,7 @@ impl Format {
     pub(super) fn read(self, source: Source) -> Source {
         let layout = self.layout();
         let source = source
+            .uint("BITS", layout.bits[0] + layout.bits[1])
             .uint("UNITS_PER_BLOCK", layout.scale_columns / 8)
             .float("FACTOR", layout.factor)
             .float("OFFSET", layout.offset)
