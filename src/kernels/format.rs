@@ -6,6 +6,11 @@
 //! A weight is `scale * quant + offset`. Three fragments read it, and each serves all formats that agree in its part: how the quants' bits
 //! lie (`shaders/quant/`), what number such bits stand for (`shaders/value/`), and where scale and offset come from (`shaders/scale/`).
 //! All scales stay as exact as the file has them: f16 and integers, which the kernels multiply in f32, where their product still fits.
+//!
+//! Most formats take as many bytes as in the file. Bits a weight that differ, in the file and here: scales of six bits become bytes (Q3_K 3.44 and
+//! 3.56, Q4_K 4.50 and 4.63, Q5_K 5.50 and 5.63, IQ4_XS 4.25 and 4.31), digits to the base of 3 pairs of bits (TQ1_0 1.69 and 2.06), and points of
+//! a grid the numbers that they stand for, so that no kernel looks anything up (IQ1_S 1.56 and 2.31, IQ1_M 1.75 and 2.56, IQ2_XXS 2.06 and 3.31,
+//! IQ2_XS 2.31 and 3.56, IQ2_S 2.56 and 3.56, IQ3_XXS 3.06 and 4.31, IQ3_S 3.44 and 4.31).
 
 use super::source::Source;
 use std::ops::Range;
@@ -323,6 +328,7 @@ impl Format {
     pub(super) fn read(self, source: Source) -> Source {
         let layout = self.layout();
         let source = source
+            .uint("BITS", layout.bits[0] + layout.bits[1])
             .uint("UNITS_PER_BLOCK", layout.scale_columns / 8)
             .float("FACTOR", layout.factor)
             .float("OFFSET", layout.offset)
@@ -354,5 +360,36 @@ impl Format {
             .uint("SUBS", layout.shared_words[1])
             .fragment(gguf);
         (source, include_str!("../../shaders/repack/blocks.wgsl"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Format;
+
+    /// As the head of this file says.
+    #[test]
+    fn bits_a_weight() {
+        let bits = |format: Format| {
+            let planes = format.planes(4, 1024);
+            (planes.quants + planes.scales) as f64 * 8.0 / 4096.0
+        };
+        let stored = |format: Format| f64::from(format.gguf_block_bytes() * 8) / f64::from(format.block_columns());
+        for format in Format::ALL {
+            let more = match format {
+                Format::Q3_K | Format::Q4_K | Format::Q5_K => 0.125,
+                Format::IQ4_XS => 0.0625,
+                Format::TQ1_0 => 0.375,
+                Format::IQ1_S => 0.75,
+                Format::IQ1_M => 0.8125,
+                Format::IQ2_S => 1.0,
+                Format::IQ2_XXS | Format::IQ2_XS | Format::IQ3_XXS => 1.25,
+                Format::IQ3_S => 0.875,
+                // The sum that only dot products of quants need.
+                Format::Q8_1 => -0.5,
+                _ => 0.0,
+            };
+            assert_eq!(bits(format) - stored(format), more, "{}", format.name());
+        }
     }
 }

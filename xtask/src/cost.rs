@@ -40,14 +40,15 @@ impl Code {
                 let bound = *dispatch.bindings.get(quants.binding as usize)?;
                 // A kernel that looks rows up reads less than is bound.
                 let all = bound <= dispatch.bytes;
-                Some((bound, one.loads.get(&quants.binding).filter(|_| all)?))
+                let loaded = one.loads.get(&quants.binding).filter(|_| all)?;
+                Some((bound, f64::from(*loaded) * f64::from(quants.stored_bits) / f64::from(quants.bits)))
             });
-            let any = (dispatch.bytes, &one.loads.values().sum::<u32>());
+            let any = (dispatch.bytes, f64::from(one.loads.values().sum::<u32>()));
             let (bytes, loaded) = weights.unwrap_or(any);
             runs.push(match one.turns {
                 _ if one.parent.is_none() => 1.0,
                 Some(turns) => around * f64::from(turns),
-                None if *loaded > 0 => (bytes as f64 / (lanes * f64::from(*loaded))).max(around),
+                None if loaded > 0.0 => (bytes as f64 / (lanes * loaded)).max(around),
                 None => around,
             });
         }
@@ -64,7 +65,7 @@ mod tests {
     }
 
     fn code(loops: Vec<Loop>) -> Code {
-        Code { workgroup: 64, subgroup: 64, quants: Some(Quants { binding: 0, bits: 4 }), loops, ..Code::default() }
+        Code { workgroup: 64, subgroup: 64, quants: Some(Quants { binding: 0, bits: 4, stored_bits: 4 }), loops, ..Code::default() }
     }
 
     #[test]
@@ -76,6 +77,9 @@ mod tests {
         // 2 × 64 lanes need 10 turns for 81,920 bytes.
         let dispatch = Dispatch { shader: 0, groups: [2, 1, 1], bytes: 90_000, bindings: vec![81_920, 1, 1, 1] };
         assert_eq!(code.instructions_of(&dispatch), 128.0 * (40.0 + 10.0 * 320.0 + 5.0));
+        // As many bytes of weights of two bits, each byte loaded twice, are twice as many turns.
+        let code = Code { quants: Some(Quants { binding: 0, bits: 4, stored_bits: 2 }), ..code };
+        assert_eq!(code.instructions_of(&dispatch), 128.0 * (40.0 + 20.0 * 320.0 + 5.0));
     }
 
     #[test]

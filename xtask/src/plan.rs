@@ -67,11 +67,13 @@ pub struct Code {
     pub loops: Vec<Loop>,
 }
 
-/// Where a kernel's quantized weights are, and how wide one is there.
+/// Where a kernel's quantized weights are, and how wide one is: as invocations load it, where some words are loaded more than once, and as it
+/// is stored.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Quants {
     pub binding: u32,
     pub bits: u32,
+    pub stored_bits: u32,
 }
 
 /// A loop; the first is the whole program.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow};
 use naga::back::spv;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
-use naga::{AddressSpace, Expression, Function, GlobalVariable, Handle, Module, Statement};
+use naga::{AddressSpace, Expression, Function, GlobalVariable, Handle, Literal, Module, Statement};
 use serde::Serialize;
 
 /// A compiled text.
@@ -29,7 +29,10 @@ pub struct Facts {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quants {
     pub binding: u32,
+    /// As it is loaded: units that share a word load it each.
     pub bits: u32,
+    /// As it is stored.
+    pub stored_bits: u32,
 }
 
 /// Weights that one call of a format's `unit_quants` returns: 8 columns of 4 rows.
@@ -75,7 +78,17 @@ fn quants(module: &Module) -> Option<Quants> {
     let (handle, quants) = module.global_variables.iter().find(|(_, global)| global.name.as_deref() == Some("quants"))?;
     let (_, unit) = module.functions.iter().find(|(_, function)| function.name.as_deref() == Some("unit_quants"))?;
     let bits = 8 * bytes_loaded(module, unit, handle);
-    Some(Quants { binding: quants.binding?.binding, bits: bits / UNIT_WEIGHTS })
+    let stored_bits = constant(module, "BITS")?;
+    Some(Quants { binding: quants.binding?.binding, bits: bits / UNIT_WEIGHTS, stored_bits })
+}
+
+/// The value of a `u32` constant.
+fn constant(module: &Module, name: &str) -> Option<u32> {
+    let (_, constant) = module.constants.iter().find(|(_, constant)| constant.name.as_deref() == Some(name))?;
+    match module.global_expressions[constant.init] {
+        Expression::Literal(Literal::U32(value)) => Some(value),
+        _ => None,
+    }
 }
 
 /// Bytes that a function without loops loads from a global array.
@@ -118,6 +131,7 @@ mod tests {
     #[test]
     fn a_weights_width_is_what_a_unit_reads() {
         let text = "
+            const BITS: u32 = 6u;
             @group(0) @binding(3) var<storage, read> quants: array<vec4<u32>>;
             @group(0) @binding(1) var<storage, read_write> y: array<vec4<u32>>;
             var<workgroup> tile: array<vec4<f32>, 16>;
@@ -128,7 +142,7 @@ mod tests {
                 y[i] = unit_quants(i);
             }";
         let shader = Shader::new(text).expect("it compiles");
-        assert_eq!(shader.facts.quants, Some(Quants { binding: 3, bits: 8 }));
+        assert_eq!(shader.facts.quants, Some(Quants { binding: 3, bits: 8, stored_bits: 6 }));
         assert_eq!((shader.facts.workgroup, shader.facts.workgroup_bytes), (64, 256));
         assert_eq!(shader.bindings, [1, 3]);
     }
