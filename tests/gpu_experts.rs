@@ -252,7 +252,8 @@ fn one_token_through_its_experts() {
                 let finish = Finish::Gated { activation: Activation::Silu, weighted: true, y_stride: rows / 2, first: 0 };
                 let mut plan = Plan::default();
                 for (first, count, matrix) in &shards.matrices {
-                    let experts = Some(ExpertRows { first: *first, count: *count, used, of_choices: false, rows: 256 });
+                    let experts =
+                        Some(ExpertRows { first: *first, count: *count, total: experts, used, of_choices: false, rows: 256 });
                     let kernel =
                         Matvec { format, rows, k, vectors: 1, x_stride: k, norm, experts, outcome: Outcome::PLAIN, finish };
                     let bindings = [&matrix.quants, &matrix.scales, &x_buffer, &step, &hidden, &routing_buffer].map(Buffer::whole);
@@ -283,7 +284,8 @@ fn one_token_through_its_experts() {
                 let mut plan = Plan::default();
                 let mut partials = 0;
                 for (index, (first, count, matrix)) in shards.matrices.iter().enumerate() {
-                    let experts = Some(ExpertRows { first: *first, count: *count, used, of_choices: true, rows: 256 });
+                    let experts =
+                        Some(ExpertRows { first: *first, count: *count, total: experts, used, of_choices: true, rows: 256 });
                     let last = index + 1 == shards.matrices.len();
                     let finish = match last {
                         true => Finish::Residual { k: rows, first: 0, weighted_stride: 0, partial_first: 0 },
@@ -346,7 +348,8 @@ fn many_tokens_through_their_experts() {
                     let mut plan = Plan::default();
                     plan.push(&gpu, &group.dispatch(), &[&routing_buffer, &step, &lists].map(Buffer::whole));
                     for (first, count, matrix) in &shards.matrices {
-                        let experts = Some(ExpertRows { first: *first, count: *count, used, of_choices, rows: capacity });
+                        let experts =
+                            Some(ExpertRows { first: *first, count: *count, total: experts, used, of_choices, rows: capacity });
                         let kernel = Matmul { format, rows, k, x_stride: k, tile_tokens, experts, outcome: Outcome::PLAIN, finish };
                         let mut bindings = vec![&matrix.quants, &matrix.scales, &x_buffer, &step, &y];
                         if !of_choices {

@@ -141,6 +141,13 @@ fn experts_in_several_bindings() {
             let (mut whole, mut split) = (load(&gpu, &golden, 96), load(&split_gpu, &golden, 96));
             let [a, b] = [&whole, &split].map(|engine| engine.model().dispatches_per_token(0));
             assert!(a + 4 <= b, "{name}: {a} dispatches, and {b} with split matrices");
+            // Wherever the chosen experts are, as many bytes of them are read; what every shard reads of x again is small.
+            let [read, read_split] = [&whole, &split].map(|engine| engine.model().bytes_read_per_token(0));
+            let experts = whole.model().weight_bytes();
+            assert!(
+                read_split < read + experts / 20,
+                "{name}: {read} bytes read, and {read_split} with split matrices, of {experts}"
+            );
             for (a, b) in logits(&mut whole, &golden.prompt).iter().zip(&logits(&mut split, &golden.prompt)) {
                 let off = worst(a, b);
                 assert!(off < 1e-5, "{name}: logits off by {off}");
@@ -203,6 +210,29 @@ fn tensors_of_wrong_sizes_are_refused_by_name() {
         match try_load(&gpu, &named(golden).with_tensor(name, dims), 64) {
             Err(Error::Config(ConfigError::WrongShape { tensor, found, .. })) => assert_eq!((&*tensor, &*found), (name, dims)),
             other => panic!("{name}: {:?}", other.map(|_| "it loads")),
+        }
+    }
+}
+
+/// What a family cannot do without is missed by name, rather than left out.
+#[test]
+fn tensors_that_are_missing_are_named() {
+    let gpu = open();
+    for (golden, tensor, context) in [
+        ("gpt2", "position_embd.weight", 64),
+        ("starcoder", "position_embd.weight", 64),
+        ("phi3-longrope", "rope_factors_short.weight", 64),
+        ("llama", "blk.1.ffn_gate.weight", 64),
+        ("llama", "blk.0.ffn_norm.weight", 64),
+        ("gemma2", "blk.0.attn_k.weight", 64),
+        ("mixtral", "blk.1.ffn_down_exps.weight", 64),
+    ] {
+        match try_load(&gpu, &named(golden).without_tensor(tensor), context) {
+            Err(Error::Config(ConfigError::MissingTensor { tensor: missing, .. })) => {
+                assert_eq!(missing, tensor, "{golden}");
+            }
+            Err(error) => panic!("{golden} without {tensor}: {error:?}"),
+            Ok(_) => panic!("{golden} loads without {tensor}"),
         }
     }
 }

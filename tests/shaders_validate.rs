@@ -188,7 +188,7 @@ fn experts(shaders: &mut Vec<Shader>) {
     let residual = Finish::Residual { k: rows, first: 0, weighted_stride: 0, partial_first: 0 };
     for format in [Format::F32, Format::Q4_K, Format::MXFP4] {
         for (first, of_choices, finish) in [(0, false, gated), (24, false, gated), (0, true, store(true)), (24, true, residual)] {
-            let experts = Some(ExpertRows { first, count: 40, used: 4, of_choices, rows: 256 });
+            let experts = Some(ExpertRows { first, count: 40, total: 60, used: 4, of_choices, rows: 256 });
             let outcome = Outcome { scale: 0.22, ..Outcome::PLAIN };
             for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })].into_iter().take(if of_choices { 1 } else { 2 }) {
                 for capabilities in [TIER_C, SUBGROUPS] {

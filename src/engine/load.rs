@@ -1,6 +1,6 @@
 //! From a source of bytes to an engine.
 
-use super::{AbortSignal, Engine, Error};
+use super::{AbortSignal, Cost, Engine, Error};
 use crate::gpu::{Gpu, GpuError};
 use crate::kernels::KvType;
 use crate::model::{Model, ModelConfig, WeightLoader};
@@ -97,7 +97,8 @@ impl Engine {
             None => config.context.min(DEFAULT_CONTEXT),
         };
         // Known before a byte of the weights is fetched. One binding holds the keys of a layer.
-        let (bytes, limits) = (options.kv_type.bytes(context, config.kv_heads, config.head_dim), gpu.limits());
+        let bytes = Cost::of(&config, &gguf.tensors, context, options.kv_type).kv_layer_bytes;
+        let limits = gpu.limits();
         let limit = limits.binding_bytes.min(limits.buffer_bytes);
         if bytes > limit {
             let what = format!("a layer's part of the KV cache for {context} tokens of context");

@@ -13,6 +13,8 @@ pub struct ExpertRows {
     pub first: u32,
     /// Experts of this shard.
     pub count: u32,
+    /// Experts of all shards.
+    pub total: u32,
     /// Experts of a token.
     pub used: u32,
     /// x has a row for each choice: one token's products are added up. Otherwise all choices of a token read its row.

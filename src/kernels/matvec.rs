@@ -71,7 +71,8 @@ impl Matvec {
         };
         let shader = self.finish.source(source, &self.outcome).build("matvec", kernel, &bindings);
         let planes = self.format.planes(self.rows, self.k);
-        let read = u64::from(self.experts.map_or(1, |experts| experts.used));
+        // A shard holds its part of the chosen experts, on average.
+        let [read, of] = self.experts.map_or([1, 1], |experts| [experts.used * experts.count, experts.total]).map(u64::from);
         let row = 4 * u64::from(self.k) + 16 * u64::from(partials) + self.finish.row_bytes(self.rows, &self.outcome);
         Dispatch {
             shader,
@@ -81,7 +82,7 @@ impl Matvec {
                 None => Grid::Linear(self.workgroups()),
             },
             traffic: Traffic {
-                fixed: read * (planes.quants + planes.scales) + u64::from(self.vectors) * row,
+                fixed: read * (planes.quants + planes.scales) / of + u64::from(self.vectors) * row,
                 ..Default::default()
             },
         }

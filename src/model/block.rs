@@ -6,7 +6,6 @@
 
 use super::config::ModelConfig;
 use super::plan::{Planner, Width, residual_partials};
-use super::rope;
 use super::weights::{Dense, FeedForward, GateUp, LayerWeights, Linear, NormWeights, QkvBias, Up};
 use super::workspace::LayerCache;
 use crate::gpu::{Binding, Buffer, Plan};
@@ -331,7 +330,7 @@ fn rope_kv(config: &ModelConfig, layer: u32, context: u32, capacity: u32, kv_typ
         kv_heads: config.kv_heads,
         head_dim: config.head_dim,
         rope_dims: rope.map_or(0, |rope| rope.dims),
-        attention_factor: rope.map_or(1.0, rope::attention_factor) as f32,
+        attention_factor: rope.map_or(1.0, |rope| rope.attention_factor) as f32,
         temperature: config.temperature,
         context,
         capacity,

@@ -55,16 +55,12 @@ pub enum RopeScaling {
         beta_fast: f64,
         /// `rope.scaling.yarn_beta_slow`, 1 unless given.
         beta_slow: f64,
-        /// Factor on sine and cosine.
-        attention_factor: f64,
     },
     /// Each frequency divided by its own factor (LongRoPE, Ding et al. 2024): one tensor of factors for contexts up to the original one,
     /// another for longer ones.
     Long {
         /// `rope.scaling.original_context_length`
         original_context: u32,
-        /// Factor on sine and cosine (`rope.scaling.attn_factor`).
-        attention_factor: f64,
     },
 }
 
@@ -88,6 +84,8 @@ pub struct Rope {
     pub base: f64,
     /// Stretching.
     pub scaling: RopeScaling,
+    /// Factor on sine and cosine: `rope.scaling.attn_factor`, times what YaRN computes.
+    pub attention_factor: f64,
 }
 
 /// A feed-forward network of which each token uses a few (Shazeer et al. 2017).
@@ -148,6 +146,8 @@ pub struct ModelConfig {
     pub temperature: Option<(f32, u32)>,
     /// The greatest exponent of ALiBi's slopes (`attention.max_alibi_bias`); 0 without ALiBi.
     pub alibi: f32,
+    /// Positions have embeddings, which are added to the tokens'.
+    pub learned_positions: bool,
     /// `attention.sliding_window`
     pub window: u32,
     /// For each layer: it has the window.
@@ -212,29 +212,32 @@ impl ModelConfig {
         };
         let turns = match family.positions {
             Positions::Rope(_) => true,
-            Positions::Learned | Positions::Alibi => false,
+            Positions::Learned | Positions::Alibi(_) => false,
             Positions::RopeUnlessLayers(layers_with_alibi, _) => layers != layers_with_alibi,
         };
         let turns = turns && !(family.finetuned_says_rope && keys.bool("rope.scaling.finetuned")? == Some(false));
         let rope = if turns { Some(rope(&keys, family, head_dim, context, has("rope_factors_long.weight"))?) } else { None };
         let alibi = match family.positions {
-            Positions::Alibi | Positions::RopeUnlessLayers(..) if !turns => {
-                keys.positive("attention.max_alibi_bias")?.map_or(8.0, |bias| bias as f32)
-            }
+            Positions::Alibi(default) => cap(&keys, "attention.max_alibi_bias", default)?,
+            Positions::RopeUnlessLayers(..) if !turns => cap(&keys, "attention.max_alibi_bias", 8.0)?,
             _ => 0.0,
         };
-        let window = keys.size("attention.sliding_window", 1 << 24)?.or(family.window).unwrap_or(0);
+        let learned_positions = match family.positions {
+            Positions::Learned => true,
+            Positions::Alibi(_) => alibi == 0.0,
+            _ => false,
+        };
+        let window = keys.number("attention.sliding_window", 1 << 24)?.or(family.window).unwrap_or(0);
         let has_window = !family.ignores_window && family.window_with_layers.is_none_or(|size| size == layers);
         let window = if has_window { window } else { 0 };
         let local = local_layers(&keys, family, window, layers)?;
-        let local_rope = match (rope, family.local_rope) {
-            (Some(rope), LocalRope::Base(base)) if window > 0 => {
-                let base = keys.positive("rope.freq_base_swa")?.unwrap_or(base);
-                Some(Rope { base, scaling: RopeScaling::None, ..rope })
-            }
-            (Some(rope), LocalRope::Unscaled) if window > 0 => Some(Rope { scaling: RopeScaling::None, ..rope }),
-            _ => None,
-        };
+        let local_base = keys.positive("rope.freq_base_swa")?;
+        let unscaled = |rope: Rope, base| Rope { base, scaling: RopeScaling::None, attention_factor: 1.0, ..rope };
+        let local_rope = rope.filter(|_| window > 0).and_then(|rope| match family.local_rope {
+            LocalRope::Base(base) => Some(unscaled(rope, local_base.unwrap_or(base))),
+            LocalRope::Unscaled => Some(unscaled(rope, local_base.unwrap_or(rope.base))),
+            LocalRope::Same | LocalRope::Only => local_base.map(|base| Rope { base, ..rope }),
+        });
         let scale_of = |dim: u32| 1.0 / f64::from(dim).sqrt();
         let attention_scale = match family.attention_scale_by_embedding {
             Some(large) if layers == large => scale_of(embedding / heads),
@@ -260,6 +263,7 @@ impl ModelConfig {
             temperature: temperature(&keys, context)?,
             no_rope_every: family.no_rope_every,
             alibi,
+            learned_positions,
             window,
             local,
             attention_scale: factor(&keys, "attention.scale", &family::LLAMA)?.unwrap_or(attention_scale) as f32,
@@ -273,6 +277,9 @@ impl ModelConfig {
             },
             residual_scale: factor(&keys, "residual_scale", family)?.unwrap_or(1.0) as f32,
             logit_scale: match factor(&keys, "logit_scale", family)? {
+                Some(scale) if family.divides_logits && (1.0 / scale) as f32 == f32::INFINITY => {
+                    return Err(keys.bad("logit_scale", scale, "which is too small to divide by"));
+                }
                 Some(scale) if family.divides_logits => (1.0 / scale) as f32,
                 scale => scale.unwrap_or(1.0) as f32,
             },
@@ -353,7 +360,7 @@ fn factor(keys: &Keys<'_>, name: &str, family: &Family) -> Result<Option<f64>, C
 
 /// How queries grow beyond the context that a model was first trained with (Nakanishi 2025).
 fn temperature(keys: &Keys<'_>, context: u32) -> Result<Option<(f32, u32)>, ConfigError> {
-    let original = keys.size("rope.scaling.original_context_length", 1 << 24)?.unwrap_or(context);
+    let original = keys.size_or_none("rope.scaling.original_context_length", 1 << 24)?.unwrap_or(context);
     Ok(factor(keys, "attention.temperature_scale", &family::LLAMA)?.map(|scale| (scale as f32, original)))
 }
 
@@ -375,7 +382,7 @@ fn local_layers(keys: &Keys<'_>, family: &Family, window: u32, layers: u32) -> R
         }
         return Ok(flags.to_vec());
     }
-    let every = keys.size(name, 1 << 10)?.unwrap_or(family.global_every);
+    let every = keys.number(name, 1 << 10)?.unwrap_or(family.global_every);
     Ok((0..layers).map(|layer| window > 0 && (every == 0 || layer % every < every - 1)).collect())
 }
 
@@ -386,59 +393,75 @@ fn rope(keys: &Keys<'_>, family: &Family, head_dim: u32, context: u32, long: boo
     }
     let layout = match family.positions {
         Positions::Rope(layout) | Positions::RopeUnlessLayers(_, layout) => layout,
-        Positions::Learned | Positions::Alibi => RopeLayout::Interleaved,
+        Positions::Learned | Positions::Alibi(_) => RopeLayout::Interleaved,
     };
     // Set where a checkpoint was read that no converter to GGUF has permuted.
     let half_split = keys.metadata().bool("kinglet.rope.half_split")?.unwrap_or(false);
+    let (scaling, attention_factor) = scaling(keys, context, long)?;
     Ok(Rope {
         dims,
         layout: if half_split { RopeLayout::HalfSplit } else { layout },
         base: keys.positive("rope.freq_base")?.unwrap_or(10_000.0),
-        scaling: scaling(keys, context, long)?,
+        scaling,
+        attention_factor,
     })
 }
 
-fn scaling(keys: &Keys<'_>, context: u32, long: bool) -> Result<RopeScaling, ConfigError> {
-    let factor = keys.positive("rope.scaling.factor")?.or(keys.positive("rope.scale_linear")?);
-    let needed = || factor.ok_or_else(|| ConfigError::MissingKey { key: keys.key("rope.scaling.factor") });
-    let original = keys.size("rope.scaling.original_context_length", 1 << 24)?;
-    let given = keys.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
+/// How frequencies are stretched, and the factor on sine and cosine.
+fn scaling(keys: &Keys<'_>, context: u32, long: bool) -> Result<(RopeScaling, f64), ConfigError> {
+    let optional = |name: &str| factor(keys, name, &family::LLAMA);
+    let factor = optional("rope.scaling.factor")?.or(optional("rope.scale_linear")?);
+    let original = keys.size_or_none("rope.scaling.original_context_length", 1 << 24)?;
+    let given = optional("rope.scaling.attn_factor")?.unwrap_or(1.0);
     if long {
-        return Ok(RopeScaling::Long { original_context: original.unwrap_or(context), attention_factor: given });
+        return Ok((RopeScaling::Long { original_context: original.unwrap_or(context) }, given));
     }
-    match keys.string("rope.scaling.type")? {
-        Some("none") => Ok(RopeScaling::None),
-        None => Ok(factor.map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor })),
-        Some("linear") => Ok(RopeScaling::Linear { factor: needed()? }),
-        Some("yarn") => {
-            let factor = needed()?;
+    match (keys.string("rope.scaling.type")?, factor) {
+        (Some("none"), _) | (None | Some("linear"), None) => Ok((RopeScaling::None, given)),
+        (None | Some("linear"), Some(factor)) => Ok((RopeScaling::Linear { factor }, given)),
+        (Some("yarn"), Some(factor)) => {
             let stretch = factor.max(1.0).ln();
             let multiplier = keys.finite("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
-            Ok(RopeScaling::Yarn {
+            let computed = (1.0 + 0.1 * stretch) / (1.0 + 0.1 * multiplier * stretch);
+            // Written by some converters, and what follows from the other keys anyway.
+            for (name, usual) in [("rope.scaling.yarn_attn_factor", computed), ("rope.scaling.yarn_ext_factor", 1.0)] {
+                if let Some(value) = keys.finite(name)?.filter(|value| (value - usual).abs() > 1e-3) {
+                    return Err(keys.bad(name, value, format!("and Kinglet knows {usual:.4} only")));
+                }
+            }
+            let scaling = RopeScaling::Yarn {
                 factor,
                 original_context: f64::from(original.unwrap_or(context)),
-                beta_fast: keys.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
-                beta_slow: keys.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
-                attention_factor: given * (1.0 + 0.1 * stretch) / (1.0 + 0.1 * multiplier * stretch),
-            })
+                beta_fast: optional("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                beta_slow: optional("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+            };
+            Ok((scaling, given * computed))
         }
-        Some(other) => Err(keys.bad("rope.scaling.type", other, "and Kinglet knows none, linear and yarn")),
+        (Some("yarn"), None) => Err(ConfigError::MissingKey { key: keys.key("rope.scaling.factor") }),
+        (Some(other), _) => Err(keys.bad("rope.scaling.type", other, "and Kinglet knows none, linear and yarn")),
     }
 }
 
 fn experts(keys: &Keys<'_>, family: &Family, feed_forward: u32, tensors: &[TensorInfo]) -> Result<Option<Experts>, ConfigError> {
     let Some(count) = keys.size_or_none("expert_count", 1 << 10)? else { return Ok(None) };
     let used = keys.needed_size("expert_used_count", count)?;
+    // 1 is softmax, and so is every family here where the file does not say.
+    if let Some(function) = keys.number("expert_gating_func", 1 << 8)?.filter(|function| *function > 1) {
+        return Err(keys.bad("expert_gating_func", function, "and Kinglet knows 1 only, softmax"));
+    }
+    // Keys count the shared expert's hidden row in two ways; the tensor knows.
+    let shared = match tensors.iter().find(|tensor| tensor.name.ends_with(".ffn_up_shexp.weight")) {
+        None => 0,
+        Some(up) => u32::try_from(up.rows()).ok().filter(|rows| (1..=1 << 20).contains(rows)).ok_or_else(|| {
+            ConfigError::WrongShape { tensor: up.name.clone(), found: up.dims.clone(), expected: vec![up.columns(), 1 << 20] }
+        })?,
+    };
     Ok(Some(Experts {
         count,
         used,
         feed_forward: keys.size("expert_feed_forward_length", 1 << 20)?.unwrap_or(feed_forward),
         normalized: keys.bool("expert_weights_norm")?.unwrap_or(family.normalizes_experts),
-        scale: keys.positive("expert_weights_scale")?.map_or(1.0, |scale| scale as f32),
-        // Keys count it in two ways; the tensor knows.
-        shared: tensors
-            .iter()
-            .find(|tensor| tensor.name.ends_with(".ffn_up_shexp.weight"))
-            .map_or(0, |tensor| tensor.rows() as u32),
+        scale: factor(keys, "expert_weights_scale", &family::LLAMA)?.map_or(1.0, |scale| scale as f32),
+        shared,
     }))
 }

@@ -106,9 +106,9 @@ impl<'a> Planner<'a> {
 
     /// One shard's product with the matrices of chosen experts, of `rows` rows each.
     fn of_experts(&self, matrix: &Matrix, shard: &Shard, rows: u32, of_choices: bool, outcome: Outcome, finish: Finish) -> Matvec {
-        let used = self.config.experts.map_or(1, |experts| experts.used);
+        let [used, total] = self.config.experts.map_or([1, 1], |experts| [experts.used, experts.count]);
         let (first, count) = (shard.first_row / rows, shard.rows / rows);
-        let experts = ExpertRows { first, count, used, of_choices, rows: CHUNK };
+        let experts = ExpertRows { first, count, total, used, of_choices, rows: CHUNK };
         Matvec { rows, experts: Some(experts), ..product(matrix, shard, outcome, finish) }
     }
 

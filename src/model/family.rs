@@ -27,7 +27,7 @@ pub(super) struct Family {
     pub(super) window: Option<u32>,
     /// With a window: each so manyth layer sees everything; 0: none does.
     pub(super) global_every: u32,
-    /// The file's window is not what the model was trained with.
+    /// What the file says of a window is not enough to follow it.
     pub(super) ignores_window: bool,
     /// There is a window only in the size with so many layers.
     pub(super) window_with_layers: Option<u32>,
@@ -50,14 +50,15 @@ pub(super) struct Family {
 }
 
 /// How a token's position is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Positions {
     /// By turning queries and keys; how files of the architecture lay out a head.
     Rope(RopeLayout),
     /// By an embedding of the position.
     Learned,
-    /// By a penalty on distance (Press et al. 2021).
-    Alibi,
+    /// By a penalty on distance (Press et al. 2021), whose slopes' greatest exponent is this unless the file says it. Where it is 0, by an
+    /// embedding.
+    Alibi(f32),
     /// By that in the size with so many layers, otherwise by turning.
     RopeUnlessLayers(u32, RopeLayout),
 }
@@ -65,9 +66,9 @@ pub(super) enum Positions {
 /// How RoPE differs between layers with a window and others.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum LocalRope {
-    /// Not at all.
+    /// By its base, where the file says one for layers with a window (`rope.freq_base_swa`).
     Same,
-    /// Layers with a window have their own base, unless the file says another, and no scaling.
+    /// Layers with a window have this base, unless the file says another (`rope.freq_base_swa`), and no scaling.
     Base(f64),
     /// Layers with a window have no scaling.
     Unscaled,
@@ -134,7 +135,7 @@ const FAMILIES: [Family; 38] = [
     Family { architecture: "smollm3", no_rope_every: 4, ..LLAMA },
     GRANITE,
     Family { architecture: "granitemoe", ..GRANITE },
-    Family { architecture: "minicpm", needs_factors: true, ..GRANITE },
+    Family { architecture: "minicpm", needs_factors: true, finetuned_says_rope: false, ..GRANITE },
     Family { architecture: "deepseek", normalizes_experts: false, ..LLAMA },
     Family { architecture: "internlm2", ..LLAMA },
     Family { architecture: "qwen", halved_feed_forward: true, ..QWEN2 },
@@ -161,7 +162,7 @@ const FAMILIES: [Family; 38] = [
         ..GEMMA
     },
     Family { architecture: "phi2", positions: Rope(HalfSplit), residual: Residual::Parallel, ..GPT2 },
-    // Converters wrote windows that the models do not have.
+    // Converters wrote windows without saying which layers have them, so that llama.cpp ignores them all, and the goldens with it.
     Family { architecture: "phi3", positions: Rope(HalfSplit), ignores_window: true, ..LLAMA },
     Family { architecture: "stablelm", norm: NormKind::Layer, positions: Rope(HalfSplit), residual: Residual::AsNorms, ..LLAMA },
     Family { architecture: "olmo", norm: NormKind::Layer, bare_norms: true, ..LLAMA },
@@ -191,8 +192,8 @@ const FAMILIES: [Family; 38] = [
     GPT2,
     Family { architecture: "starcoder", ..GPT2 },
     Family { architecture: "starcoder2", positions: Rope(HalfSplit), ..GPT2 },
-    Family { architecture: "bloom", positions: Alibi, ..GPT2 },
-    Family { architecture: "mpt", positions: Alibi, ..GPT2 },
+    Family { architecture: "bloom", positions: Alibi(8.0), ..GPT2 },
+    Family { architecture: "mpt", positions: Alibi(0.0), ..GPT2 },
     // 13B has 40 layers and ALiBi, 7B has 32 and RoPE.
     Family { architecture: "baichuan", positions: RopeUnlessLayers(40, Interleaved), ..LLAMA },
 ];

@@ -57,8 +57,8 @@ impl<'a> Keys<'a> {
         ConfigError::BadValue { key: self.key(name), value: value.to_string(), problem: problem.into() }
     }
 
-    /// A whole number in 1..=`most`. Some files have an array with a number a layer: all have to be the same.
-    pub(super) fn size(&self, name: &str, most: u32) -> Result<Option<u32>, ConfigError> {
+    /// A whole number up to `most`. Some files have an array with a number a layer: all have to be the same.
+    pub(super) fn number(&self, name: &str, most: u32) -> Result<Option<u32>, ConfigError> {
         let key = self.reading(name);
         let value = match self.metadata.get(&key) {
             Some(Value::Array(Array::U32(_) | Array::I32(_))) => {
@@ -70,7 +70,7 @@ impl<'a> Keys<'a> {
                 if values.iter().any(|value| *value != first) {
                     return Err(self.bad(name, format!("{values:?}"), "and Kinglet needs the same number for all layers"));
                 }
-                u64::try_from(first).unwrap_or(0)
+                u64::try_from(first).unwrap_or(u64::MAX)
             }
             _ => match self.metadata.u64(&key)? {
                 Some(value) => value,
@@ -78,17 +78,22 @@ impl<'a> Keys<'a> {
             },
         };
         match u32::try_from(value) {
-            Ok(size) if (1..=most).contains(&size) => Ok(Some(size)),
-            _ => Err(self.bad(name, value, format!("and should be between 1 and {most}"))),
+            Ok(number) if number <= most => Ok(Some(number)),
+            _ => Err(self.bad(name, value, format!("and should be at most {most}"))),
+        }
+    }
+
+    /// A whole number in 1..=`most`.
+    pub(super) fn size(&self, name: &str, most: u32) -> Result<Option<u32>, ConfigError> {
+        match self.number(name, most)? {
+            Some(0) => Err(self.bad(name, 0, format!("and should be between 1 and {most}"))),
+            size => Ok(size),
         }
     }
 
     /// A whole number up to `most`, where 0 says that there is none.
     pub(super) fn size_or_none(&self, name: &str, most: u32) -> Result<Option<u32>, ConfigError> {
-        match self.metadata.get(&self.reading(name)) {
-            Some(Value::U32(0) | Value::I32(0) | Value::U64(0)) => Ok(None),
-            _ => self.size(name, most),
-        }
+        Ok(self.number(name, most)?.filter(|number| *number > 0))
     }
 
     pub(super) fn needed_size(&self, name: &str, most: u32) -> Result<u32, ConfigError> {

@@ -1,10 +1,10 @@
 //! How a file's tensors become a model's weights: which go where, checked before anything is fetched.
 
-use super::config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
+mod feed_forward;
+
+use super::config::{ConfigError, ModelConfig, Rope, RopeLayout, RopeScaling};
 use super::rope;
-use super::weights::{
-    Dense, ExpertWeights, FeedForward, GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights,
-};
+use super::weights::{FeedForward, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Weights};
 use crate::gpu::{Buffer, Gpu, GpuError};
 use crate::kernels::{Format, HeadNormOver, Reorder, bias_offset, rope_turns};
 use crate::weights::gguf::TensorInfo;
@@ -114,19 +114,15 @@ impl<'a> WeightLoader<'a> {
             None => None,
         };
         let output_bias = self.optional_vector("output.bias", config.vocab)?;
-        let position_embd = match self.find("position_embd.weight") {
-            Some(_) if self.learns_positions() => Some(self.matrix("position_embd.weight", config.context, embedding)?),
-            _ => None,
+        let position_embd = match config.learned_positions {
+            true => Some(self.matrix("position_embd.weight", config.context, embedding)?),
+            false => None,
         };
         let token_embd_norm = self.optional_norm("token_embd_norm")?;
         let layers = (0..config.layers).map(|layer| self.layer(layer)).collect::<Result<_, _>>()?;
         self.rope_factors()?;
         let output_norm = self.norm("output_norm")?;
         Ok(Weights { token_embd, position_embd, token_embd_norm, layers, output_norm, output, output_bias })
-    }
-
-    fn learns_positions(&self) -> bool {
-        self.config.rope.is_none() && self.config.alibi == 0.0
     }
 
     fn layer(&mut self, layer: u32) -> Result<LayerWeights, WeightsError> {
@@ -168,6 +164,9 @@ impl<'a> WeightLoader<'a> {
             RopeScaling::Long { .. } => ("rope_factors_short.weight", "rope_factors_long.weight"),
             _ => ("rope_freqs.weight", ""),
         };
+        if matches!(rope.scaling, RopeScaling::Long { .. }) {
+            self.needed(wanted)?;
+        }
         for (name, target) in [(wanted, Target::RopeFactors), (other, Target::Unused)] {
             if let Some(tensor) = self.find(name) {
                 self.expect(tensor, &[rope.dims / 2])?;
@@ -354,128 +353,6 @@ impl<'a> WeightLoader<'a> {
             buffers.push(buffer);
         }
         Ok(<[Buffer; 2]>::try_from(buffers).ok().map(|buffers| (over, buffers)))
-    }
-
-    fn feed_forward(&mut self, layer: u32) -> Result<FeedForward, WeightsError> {
-        match self.config.experts {
-            Some(experts) if self.find(&format!("blk.{layer}.ffn_gate_inp.weight")).is_some() => {
-                Ok(FeedForward::Experts(Box::new(self.experts(layer, experts)?)))
-            }
-            _ => Ok(FeedForward::Dense(self.dense(layer, "", self.config.feed_forward)?)),
-        }
-    }
-
-    fn experts(&mut self, layer: u32, experts: Experts) -> Result<ExpertWeights, WeightsError> {
-        let embedding = self.config.embedding;
-        let Experts { count, feed_forward: ff, .. } = experts;
-        let name = |part: &str| format!("blk.{layer}.{part}.weight");
-        let router = self.linear(&format!("blk.{layer}.ffn_gate_inp"), count, embedding)?;
-        let [gate, up, down] = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"].map(name);
-        let (gate_format, up_format) = (self.stack(&gate, count, ff, embedding)?, self.stack(&up, count, ff, embedding)?);
-        if gate_format.1 != up_format.1 {
-            return Err(ConfigError::DifferentTypes { tensor: gate, other: up }.into());
-        }
-        let gate_up = self.interleaved([(gate_format.0, 0), (up_format.0, 0)], gate_format.1, [count, ff])?;
-        let (tensor, format) = self.stack(&down, count, embedding, ff)?;
-        let rows = count * embedding;
-        let down = Matrix::new(self.gpu, &down, format, rows, ff, embedding)?;
-        self.placed.push((tensor, Target::Rows { matrix: down.clone(), placement: Placement::whole(rows) }));
-        let shared = match experts.shared {
-            0 => None,
-            shared => Some(self.shared_expert(layer, shared)?),
-        };
-        let gate = name("ffn_gate_inp_shexp");
-        let shared_gate = self.find(&gate).map(|_| self.matrix(&gate, 1, embedding)).transpose()?;
-        Ok(ExpertWeights { router, gate_up, down, shared, shared_gate })
-    }
-
-    /// The expert of all tokens. Its weight is applied where gate and up are interleaved.
-    fn shared_expert(&mut self, layer: u32, ff: u32) -> Result<Dense, WeightsError> {
-        let dense = self.dense(layer, "_shexp", ff)?;
-        let name = |part: &str| format!("blk.{layer}.ffn_{part}");
-        let (gate, up) = (name("gate_shexp.weight"), name("up_shexp.weight"));
-        match &dense.up {
-            Up::Gated(GateUp::Interleaved(_)) => Ok(dense),
-            Up::Gated(GateUp::Apart(_, None)) => Err(ConfigError::DifferentTypes { tensor: gate, other: up }.into()),
-            Up::Gated(GateUp::Apart(_, Some(_))) => {
-                let biases = ["gate_shexp.bias", "up_shexp.bias"].map(name);
-                let tensor = biases.into_iter().find(|bias| self.find(bias).is_some()).unwrap_or(up);
-                Err(ConfigError::UnknownTensor { tensor, architecture: self.config.architecture.clone() }.into())
-            }
-            Up::Plain(_) => Err(self.missing(&gate).into()),
-        }
-    }
-
-    /// A tensor of `count` matrices, checked.
-    fn stack(&self, name: &str, count: u32, rows: u32, columns: u32) -> Result<(&'a TensorInfo, Format), WeightsError> {
-        let tensor = self.needed(name)?;
-        self.expect(tensor, &[columns, rows, count])?;
-        if !rows.is_multiple_of(8) {
-            return Err(ConfigError::WrongShape {
-                tensor: name.into(),
-                found: tensor.dims.clone(),
-                expected: vec![columns.into(), 8],
-            }
-            .into());
-        }
-        Ok((tensor, matrix_format(tensor)?))
-    }
-
-    fn dense(&mut self, layer: u32, suffix: &str, ff: u32) -> Result<Dense, WeightsError> {
-        let up = self.up(layer, suffix, ff)?;
-        let down = self.linear(&format!("blk.{layer}.ffn_down{suffix}"), self.config.embedding, ff)?;
-        Ok(Dense { up, down })
-    }
-
-    /// Room for what stands before `ffn_down`. A gate of its own, or an `ffn_up` with the gate's rows before its own, makes it gated.
-    fn up(&mut self, layer: u32, suffix: &str, ff: u32) -> Result<Up, WeightsError> {
-        let embedding = self.config.embedding;
-        let name = |part: &str| {
-            let (stem, kind) = part.split_once('.').unwrap_or((part, ""));
-            format!("blk.{layer}.{stem}{suffix}.{kind}")
-        };
-        let (gate_name, up_name) = (name("ffn_gate.weight"), name("ffn_up.weight"));
-        if self.find(&gate_name).is_none() {
-            if self.needed(&up_name)?.rows() != 2 * u64::from(ff) {
-                return Ok(Up::Plain(self.linear(&format!("blk.{layer}.ffn_up{suffix}"), ff, embedding)?));
-            }
-            let (tensor, format) = self.tensor(&up_name, 2 * ff, embedding)?;
-            return Ok(Up::Gated(GateUp::Interleaved(self.interleaved([(tensor, 0), (tensor, ff)], format, [1, ff])?)));
-        }
-        let [gate, up] = [self.tensor(&gate_name, ff, embedding)?, self.tensor(&up_name, ff, embedding)?];
-        let biases = [name("ffn_gate.bias"), name("ffn_up.bias")];
-        let biased = biases.iter().any(|bias| self.find(bias).is_some());
-        if gate.1 == up.1 && !biased {
-            return Ok(Up::Gated(GateUp::Interleaved(self.interleaved([(gate.0, 0), (up.0, 0)], gate.1, [1, ff])?)));
-        }
-        let matrices = [self.matrix(&gate_name, ff, embedding)?, self.matrix(&up_name, ff, embedding)?];
-        let bias = match biased {
-            true => Some(self.gpu.buffer("gate and up bias", 8 * u64::from(ff))?),
-            false => None,
-        };
-        for (part, first) in biases.iter().zip([0, ff]) {
-            if let (Some(_), Some(buffer)) = (self.find(part), &bias) {
-                self.part_of_vector(part, &[ff], buffer, 4 * u64::from(first), None)?;
-            }
-        }
-        Ok(Up::Gated(GateUp::Apart(matrices, bias)))
-    }
-
-    /// Room for gate and up of `count` networks quad by quad, each from some row of its tensor on.
-    fn interleaved(
-        &mut self,
-        parts: [(&'a TensorInfo, u32); 2],
-        format: Format,
-        [count, ff]: [u32; 2],
-    ) -> Result<Matrix, WeightsError> {
-        let together = if count > 1 { 2 * ff } else { PAIR_ROWS };
-        let rows = count * ff;
-        let matrix = Matrix::new(self.gpu, &parts[0].0.name, format, 2 * rows, self.config.embedding, together)?;
-        for (first_quad, (tensor, first_row)) in (0..).zip(parts) {
-            let placement = Placement { rows: first_row..first_row + rows, first_quad, quad_step: 2, reorder: None };
-            self.placed.push((tensor, Target::Rows { matrix: matrix.clone(), placement }));
-        }
-        Ok(matrix)
     }
 
     fn refuse_unknown(&self) -> Result<(), ConfigError> {

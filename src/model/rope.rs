@@ -27,21 +27,13 @@ pub fn frequencies(rope: &Rope, factors: Option<&[f32]>) -> Vec<f64> {
         .collect()
 }
 
-/// The factor on sine and cosine.
-pub fn attention_factor(rope: &Rope) -> f64 {
-    match rope.scaling {
-        RopeScaling::Yarn { attention_factor, .. } | RopeScaling::Long { attention_factor, .. } => attention_factor,
-        _ => 1.0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::RopeLayout;
 
     fn rope(scaling: RopeScaling) -> Rope {
-        Rope { dims: 64, layout: RopeLayout::HalfSplit, base: 10_000.0, scaling }
+        Rope { dims: 64, layout: RopeLayout::HalfSplit, base: 10_000.0, scaling, attention_factor: 1.0 }
     }
 
     #[test]
@@ -66,18 +58,11 @@ mod tests {
 
     #[test]
     fn yarn_keeps_the_fast_and_stretches_the_slow() {
-        let yarn = RopeScaling::Yarn {
-            factor: 4.0,
-            original_context: 4096.0,
-            beta_fast: 32.0,
-            beta_slow: 1.0,
-            attention_factor: 1.0 + 0.1 * 4f64.ln(),
-        };
+        let yarn = RopeScaling::Yarn { factor: 4.0, original_context: 4096.0, beta_fast: 32.0, beta_slow: 1.0 };
         let plain = frequencies(&rope(RopeScaling::None), None);
         let scaled = frequencies(&rope(yarn), None);
         assert_eq!(scaled[0], plain[0]);
         assert!((scaled[31] * 4.0 - plain[31]).abs() < 1e-15);
         assert!(scaled.iter().zip(&plain).all(|(s, p)| *s <= p * (1.0 + 1e-12) && *s >= p / 4.0 * (1.0 - 1e-12)));
-        assert!((attention_factor(&rope(yarn)) - 1.138_629_436_111_989).abs() < 1e-12);
     }
 }

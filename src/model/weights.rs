@@ -175,12 +175,13 @@ impl Dense {
 }
 
 impl FeedForward {
-    fn step_bytes(&self, [used, count]: [u32; 2]) -> u64 {
+    fn bytes(&self) -> u64 {
         match self {
             FeedForward::Dense(dense) => dense.bytes(),
             FeedForward::Experts(experts) => {
                 experts.router.bytes()
-                    + (experts.gate_up.bytes() + experts.down.bytes()) * u64::from(used) / u64::from(count)
+                    + experts.gate_up.bytes()
+                    + experts.down.bytes()
                     + experts.shared.as_ref().map_or(0, Dense::bytes)
                     + experts.shared_gate.as_ref().map_or(0, Matrix::bytes)
             }
@@ -188,13 +189,26 @@ impl FeedForward {
     }
 }
 
+impl Qkv {
+    fn bytes(&self) -> u64 {
+        let bias = match &self.bias {
+            QkvBias::Own(bias) => bias.size(),
+            QkvBias::None | QkvBias::BehindTurns => 0,
+        };
+        self.projections.iter().map(|projection| projection.matrix.bytes()).sum::<u64>()
+            + self.turns.size()
+            + bias
+            + self.norm.iter().flat_map(|(_, weights)| weights).map(Buffer::size).sum::<u64>()
+    }
+}
+
 impl LayerWeights {
-    fn step_bytes(&self, used: [u32; 2]) -> u64 {
+    fn bytes(&self) -> u64 {
         let norms = [&self.attn_norm, &self.post_attention_norm, &self.ffn_norm, &self.post_ffw_norm];
         norms.into_iter().flatten().map(NormWeights::bytes).sum::<u64>()
-            + self.qkv.projections.iter().map(|projection| projection.matrix.bytes()).sum::<u64>()
+            + self.qkv.bytes()
             + self.attn_output.bytes()
-            + self.feed_forward.step_bytes(used)
+            + self.feed_forward.bytes()
     }
 }
 
@@ -204,16 +218,13 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.token_embd)
     }
 
-    /// Bytes that one decode step has to read: all blocks (of their experts `used` of `count`) and the head, but of the embeddings only a row.
-    pub fn step_bytes(&self, [used, count]: [u32; 2]) -> u64 {
-        let layers = self.layers.iter().map(|layer| layer.step_bytes([used, count]));
-        layers.sum::<u64>() + self.head().bytes() + self.output_norm.bytes()
-    }
-
     /// Bytes of all weights on the GPU.
     pub fn bytes(&self) -> u64 {
-        self.step_bytes([1, 1])
-            + self.output.as_ref().map_or(0, |_| self.token_embd.bytes())
-            + self.position_embd.as_ref().map_or(0, Matrix::bytes)
+        let norms = [self.token_embd_norm.as_ref(), Some(&self.output_norm)];
+        let matrices = [Some(&self.token_embd), self.position_embd.as_ref(), self.output.as_ref()];
+        self.layers.iter().map(LayerWeights::bytes).sum::<u64>()
+            + norms.into_iter().flatten().map(NormWeights::bytes).sum::<u64>()
+            + matrices.into_iter().flatten().map(Matrix::bytes).sum::<u64>()
+            + self.output_bias.as_ref().map_or(0, Buffer::size)
     }
 }

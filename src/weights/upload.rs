@@ -98,6 +98,10 @@ impl<'a, S: Source> Uploader<'a, S> {
             let first_quad = target - shard.first_row / 4;
             let room = (shard.rows.div_ceil(4) - first_quad).div_ceil(placement.quad_step);
             let count = most.min(rows - done).min(4 * room);
+            debug_assert!(count > 0, "a tensor's rows have room");
+            if count == 0 {
+                break;
+            }
             let bytes = u64::from(count) * row_bytes;
             let offset = tensor.offset + u64::from(placement.rows.start + done) * row_bytes;
             let data = self.source.read(offset, bytes as usize).await.map_err(UploadError::from)?;

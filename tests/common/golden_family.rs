@@ -28,6 +28,7 @@ pub fn all() -> Vec<Golden> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families");
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
+    assert!(!files.is_empty(), "the goldens are gone");
     files.iter().map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()).collect()
 }
 
@@ -54,6 +55,18 @@ impl Golden {
     pub fn with_tensor(mut self, name: &str, dims: &[u64]) -> Self {
         self.tensors.retain(|(known, ..)| known != name);
         self.tensors.push((name.into(), dims.into(), 1.0, 0.5));
+        self
+    }
+
+    /// Without a tensor.
+    pub fn without_tensor(mut self, name: &str) -> Self {
+        self.tensors.retain(|(known, ..)| known != name);
+        self
+    }
+
+    /// Without a metadata key.
+    pub fn without(mut self, key: &str) -> Self {
+        self.metadata.retain(|(known, ..)| known != key);
         self
     }
 

@@ -52,7 +52,7 @@ fn turn(config: &ModelConfig, factors: Option<&[f32]>, rows: &mut [f64], heads: 
     let config_rope = config.rope.unwrap();
     let half = config_rope.dims as usize / 2;
     let frequencies = rope::frequencies(&config_rope, factors);
-    let factor = rope::attention_factor(&config_rope);
+    let factor = config_rope.attention_factor;
     for (i, head) in rows.chunks_exact_mut(dim).enumerate() {
         let position = (i / heads) as f64;
         for (pair, frequency) in frequencies.iter().enumerate() {

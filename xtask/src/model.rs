@@ -40,7 +40,7 @@ pub fn fetch_model(name: &str) -> Result<PathBuf> {
     let folder = tools::cache().join("models");
     let mut shown = None;
     let model = known::find(name).or_else(|| known::TEST_MODELS.iter().find(|model| model.name == name));
-    let model = model.with_context(|| format!("no model is called {name}"))?;
+    let model = model.with_context(|| format!("no model is called {name}; these are known: {}", known::names()))?;
     let file = known::fetch_model(model, &folder, known::Retry::default(), &mut |progress| {
         // One line for what is being done, and for a download one for each tenth of it.
         let tenth = match (progress.phase, progress.total) {
