@@ -133,7 +133,7 @@ fn a_server_that_misbehaves_costs_an_error_at_most() {
         ("changed-length", "SourceError", "changed while it was being read (its length)"),
         ("gone", "SourceError", "status 404"),
         ("dying", "SourceError", "status 500"),
-        ("404", "SourceError", "status 404"),
+        ("404", "SourceError", "/models/404: there is no such file"),
         ("500", "SourceError", "status 500"),
         ("truncated", "GgufError", "but the file ends at"),
         ("truncated-untold", "SourceError", "is the download complete?"),

@@ -59,6 +59,13 @@ impl Files for AnyFiles {
             Self::Site(site) => site.open(name).await?.map(|source| AnySource::Http(Box::new(source))),
         })
     }
+
+    fn place(&self, name: &str) -> String {
+        match self {
+            Self::Folder(folder) => folder.place(name),
+            Self::Site(site) => site.place(name),
+        }
+    }
 }
 
 /// A model whose header has been read.

@@ -27,6 +27,10 @@ impl Files for Site {
     async fn open(&mut self, name: &str) -> Result<Option<FetchSource>, SourceError> {
         FetchSource::find(&self.address.file(name), self.signal.clone()).await
     }
+
+    fn place(&self, name: &str) -> String {
+        self.address.file(name)
+    }
 }
 
 /// Files that the user picked or dropped.

@@ -32,4 +32,8 @@ impl Files for Folder {
         let path = self.path.join(path);
         if path.exists() { FileSource::open(path).map(Some) } else { Ok(None) }
     }
+
+    fn place(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
 }

@@ -34,6 +34,11 @@ pub trait Files {
     /// # Errors
     /// Whatever else keeps it from being opened.
     async fn open(&mut self, name: &str) -> Result<Option<Self::Source>, SourceError>;
+
+    /// Where the file called `name` is or would be, for messages.
+    fn place(&self, name: &str) -> String {
+        name.to_owned()
+    }
 }
 
 /// Why a model's files could not be opened as a model.
@@ -48,8 +53,6 @@ pub enum OpenError {
     Split(#[from] SplitError),
     #[error(transparent)]
     HuggingFace(#[from] HfError),
-    #[error("there is no file {file}")]
-    Absent { file: String },
 }
 
 impl OpenError {
@@ -125,6 +128,9 @@ fn quantized<S: Source>(mut opened: Opened<S>, quantize: Quantize) -> Opened<S> 
 /// [`OpenError`] names the file.
 pub async fn open_gguf<F: Files>(files: &mut F, name: &str) -> Result<Opened<F::Source>, OpenError> {
     let first = open(files, name).await?;
+    let Some(first) = first else {
+        return Err(SourceError::Open { name: files.place(name), reason: "there is no such file".into() }.into());
+    };
     if let Some(split) = Split::of(name, &first.gguf)? {
         return split::open(files, split, first).await;
     }
@@ -141,11 +147,10 @@ struct Part<S> {
     source: Prefixed<S>,
 }
 
-async fn open<F: Files>(files: &mut F, name: &str) -> Result<Part<F::Source>, OpenError> {
-    let source = files.open(name).await?.ok_or_else(|| OpenError::Absent { file: name.to_owned() })?;
-    let mut source = source;
+async fn open<F: Files>(files: &mut F, name: &str) -> Result<Option<Part<F::Source>>, OpenError> {
+    let Some(mut source) = files.open(name).await? else { return Ok(None) };
     let (gguf, prefix) = read_header(&mut source).await.map_err(|error| OpenError::header(name, error))?;
-    Ok(Part { gguf, source: Prefixed::new(source, prefix) })
+    Ok(Some(Part { gguf, source: Prefixed::new(source, prefix) }))
 }
 
 /// Bytes as they are stored.

@@ -25,4 +25,8 @@ impl Files for Site {
     async fn open(&mut self, name: &str) -> Result<Option<HttpSource>, SourceError> {
         HttpSource::find(&self.address.file(name), self.retry)
     }
+
+    fn place(&self, name: &str) -> String {
+        self.address.file(name)
+    }
 }

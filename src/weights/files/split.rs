@@ -127,10 +127,7 @@ pub(super) async fn open<F: Files>(
         let file = name.sibling(number);
         let mut part = match given.take_if(|_| number == name.number) {
             Some(part) => part,
-            None => open_part(files, &file).await.map_err(|error| match error {
-                OpenError::Absent { file } => SplitError::Missing { file, count: keys.count }.into(),
-                error => error,
-            })?,
+            None => open_part(files, &file).await?.ok_or_else(|| SplitError::Missing { file: file.clone(), count: keys.count })?,
         };
         check(&file, &part.gguf, keys, number)?;
         if number > 1 {
@@ -199,7 +196,7 @@ fn join<S: Source>(name: PartName<'_>, keys: Keys, parts: Vec<Part<S>>) -> Resul
         joined.get_or_insert(gguf);
     }
     // There are at least two parts.
-    let Some(mut gguf) = joined else { return Err(OpenError::Absent { file: name.sibling(1) }) };
+    let Some(mut gguf) = joined else { return Err(SplitError::Missing { file: name.sibling(1), count: keys.count }.into()) };
     gguf.tensors = tensors;
     let source = View::new(name.sibling(1), len, sources, extents);
     Ok(Opened { gguf, source, layout: Layout::Split(name.count as usize) })

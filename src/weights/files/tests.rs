@@ -84,7 +84,7 @@ fn a_file_that_is_whole_needs_no_other() {
     assert_eq!((opened.layout, opened.source.len()), (Layout::Gguf, Some(one.len() as u64)));
     let offset = opened.gguf.tensors[0].offset;
     assert_eq!(read(&mut opened.source, offset, 80), [1; 80]);
-    assert!(matches!(run(open_gguf(&mut files, "none.gguf")), Err(OpenError::Absent { .. })));
+    assert!(matches!(run(open_gguf(&mut files, "none.gguf")), Err(OpenError::Source(SourceError::Open { .. }))));
 }
 
 #[test]
@@ -158,5 +158,5 @@ fn parts_on_a_web_server_are_found_by_their_address() {
         assert_eq!(read, Ok(vec![value; 80]));
     }
     let absent = pollster::block_on(open_gguf(&mut Site::new(address), "n-00002-of-00003.gguf"));
-    assert!(matches!(absent, Err(OpenError::Absent { .. })));
+    assert!(matches!(absent, Err(OpenError::Source(SourceError::Open { .. }))));
 }
