@@ -72,6 +72,9 @@ pub enum Quantize {
     /// 4.5 bits a weight; the LM head 8.5.
     #[serde(rename = "q4_0")]
     Q4_0,
+    /// 4.5 bits a weight, nearer to them than Q4_0, but slower to make; the LM head 8.5.
+    #[serde(rename = "q4_k")]
+    Q4K,
 }
 
 /// Storage of keys and values.

@@ -68,6 +68,9 @@ pub enum QuantizeArg {
     /// 4.5 bits a weight; the LM head 8.5
     #[value(name = "q4_0")]
     Q4_0,
+    /// 4.5 bits a weight, nearer to them than q4_0, but slower to make; the LM head 8.5
+    #[value(name = "q4_k")]
+    Q4K,
 }
 
 impl ModelArgs {
@@ -77,6 +80,7 @@ impl ModelArgs {
             QuantizeArg::None => Quantize::None,
             QuantizeArg::Q8_0 => Quantize::Q8_0,
             QuantizeArg::Q4_0 => Quantize::Q4_0,
+            QuantizeArg::Q4K => Quantize::Q4K,
         }
     }
 }

@@ -143,6 +143,7 @@ async fn load_from(
         None | Some(Quantize::None) => convert::Quantize::None,
         Some(Quantize::Q8_0) => convert::Quantize::Q8_0,
         Some(Quantize::Q4_0) => convert::Quantize::Q4_0,
+        Some(Quantize::Q4K) => convert::Quantize::Q4K,
     };
     report(LoadPhase::Header, 0, None);
     let mut model = open_model(files, file.as_deref(), folder, quantize).await?;

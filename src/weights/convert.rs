@@ -1,24 +1,20 @@
 //! Changing weights while they stream: plain numbers to F32, or to the simple quantized types.
-//!
-//! The rounding is ggml's (ggml-quants.c, `quantize_row_*_ref`), so that a file made by llama-quantize and a model quantized here are the
-//! same bytes. A block holds 32 numbers:
-//!
-//! | type | scale d (stored as f16) | number |
-//! |---|---|---|
-//! | `Q8_0` | largest magnitude / 127 | `x / d`, halves away from zero |
-//! | `Q4_0` | the number of largest magnitude / -8 | `x / d + 8`, halves up, at most 15 |
+
+mod blocks;
+mod q4_k;
 
 use super::dequant::dequantize;
 use super::gguf::TensorInfo;
 use super::types::TensorType;
-use half::f16;
+use blocks::{q4_0, q5_0, q8_0};
+use q4_k::q4_k;
 
 /// What becomes of stored numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Conversion {
     /// As they are stored: F32, F16 or BF16.
     pub from: TensorType,
-    /// As they are read: F32, Q8_0 or Q4_0.
+    /// As they are read: F32, Q8_0, Q5_0, Q4_0 or Q4_K.
     pub to: TensorType,
     /// Added to each number.
     pub add: f32,
@@ -44,7 +40,9 @@ impl Conversion {
         }
         match self.to {
             TensorType::Q8_0 => numbers.as_chunks::<32>().0.iter().for_each(|block| q8_0(block, out)),
+            TensorType::Q5_0 => numbers.as_chunks::<32>().0.iter().for_each(|block| q5_0(block, out)),
             TensorType::Q4_0 => numbers.as_chunks::<32>().0.iter().for_each(|block| q4_0(block, out)),
+            TensorType::Q4_K => numbers.as_chunks::<256>().0.iter().for_each(|block| q4_k(block, out)),
             _ => out.extend(numbers.iter().flat_map(|number| number.to_le_bytes())),
         }
     }
@@ -60,19 +58,23 @@ pub enum Quantize {
     Q8_0,
     /// Q4_0, 4.5 bits a weight; the LM head (or the embedding that serves as one) is Q8_0, since every token depends on all of it.
     Q4_0,
+    /// Q4_K, 4.5 bits a weight and nearer to them than Q4_0, which takes some time; matrices whose rows are no multiple of 256 are Q5_0, and
+    /// the LM head is Q8_0.
+    Q4K,
 }
 
 impl Quantize {
     /// Every choice.
-    pub const ALL: [Self; 3] = [Self::None, Self::Q8_0, Self::Q4_0];
+    pub const ALL: [Self; 4] = [Self::None, Self::Q8_0, Self::Q4_0, Self::Q4K];
 
-    /// `none`, `q8_0` or `q4_0`.
+    /// `none`, `q8_0`, `q4_0` or `q4_k`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Q8_0 => "q8_0",
             Self::Q4_0 => "q4_0",
+            Self::Q4K => "q4_k",
         }
     }
 
@@ -90,34 +92,12 @@ impl Quantize {
         match self {
             Self::None => tensor.kind,
             Self::Q8_0 => TensorType::Q8_0,
-            Self::Q4_0 if name == "output.weight" || (tied && name == "token_embd.weight") => TensorType::Q8_0,
+            Self::Q4_0 | Self::Q4K if name == "output.weight" || (tied && name == "token_embd.weight") => TensorType::Q8_0,
             Self::Q4_0 => TensorType::Q4_0,
+            Self::Q4K if tensor.columns().is_multiple_of(256) => TensorType::Q4_K,
+            Self::Q4K => TensorType::Q5_0,
         }
     }
-}
-
-fn q8_0(block: &[f32; 32], out: &mut Vec<u8>) {
-    let largest = block.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
-    let d = largest / 127.0;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    out.extend(f16::from_f32(d).to_le_bytes());
-    out.extend(block.map(|number| ((number * inverse).round() as i8).cast_unsigned()));
-}
-
-fn q4_0(block: &[f32; 32], out: &mut Vec<u8>) {
-    let mut largest = 0.0_f32;
-    for &number in block {
-        // The first of equal magnitude decides the sign.
-        if number.abs() > largest.abs() {
-            largest = number;
-        }
-    }
-    let d = largest / -8.0;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    out.extend(f16::from_f32(d).to_le_bytes());
-    let nibbles = block.map(|number| ((number * inverse + 8.5) as u8).min(15));
-    let (low, high) = nibbles.split_at(16);
-    out.extend(low.iter().zip(high).map(|(low, high)| low | high << 4));
 }
 
 #[cfg(test)]
@@ -140,7 +120,7 @@ mod tests {
     #[test]
     fn blocks_are_what_ggml_makes_of_them() {
         for case in cases() {
-            for to in [TensorType::Q8_0, TensorType::Q4_0] {
+            for to in [TensorType::Q8_0, TensorType::Q5_0, TensorType::Q4_0] {
                 let mut out = Vec::new();
                 Conversion { from: TensorType::F32, to, add: 0.0 }.apply(&bytes(&case["f32"]), &mut out);
                 assert_eq!(out, bytes(&case[to.name()]), "{to} of {}", case["name"]);
@@ -150,9 +130,9 @@ mod tests {
 
     #[test]
     fn any_part_of_a_view_is_converted_alike() {
-        let numbers: Vec<f32> = (0..96_u32 * 700).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e6 - 8.0).collect();
+        let numbers: Vec<f32> = (0..256_u32 * 263).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 1e6 - 8.0).collect();
         let stored: Vec<u8> = numbers.iter().flat_map(|number| bf16::from_f32(*number).to_le_bytes()).collect();
-        for (to, block) in [(TensorType::Q8_0, 34), (TensorType::Q4_0, 18), (TensorType::F32, 4)] {
+        for (to, block) in [(TensorType::Q8_0, 34), (TensorType::Q4_0, 18), (TensorType::Q4_K, 144), (TensorType::F32, 4)] {
             let conversion = Conversion { from: TensorType::BF16, to, add: 0.0 };
             let mut whole = Vec::new();
             conversion.apply(&stored, &mut whole);
@@ -191,6 +171,10 @@ mod tests {
         ] {
             assert_eq!(Quantize::Q4_0.of(&tensor(name, kind, dims), tied), wanted, "{name} {dims:?}");
             assert_eq!(Quantize::None.of(&tensor(name, kind, dims), tied), kind);
+            let k = Quantize::Q4K.of(&tensor(name, kind, dims), tied);
+            assert_eq!(k, if wanted == q4 { TensorType::Q5_0 } else { wanted }, "{name} {dims:?}");
         }
+        let wide = tensor("blk.0.ffn_down.weight", bf16, &[512, 32]);
+        assert_eq!(Quantize::Q4K.of(&wide, false), TensorType::Q4_K);
     }
 }

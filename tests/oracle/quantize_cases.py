@@ -31,7 +31,7 @@ out = []
 for name, numbers in blocks.items():
     block = numbers.astype("<f4")
     row = {"name": name, "f32": block.tobytes().hex()}
-    for kind in [Type.Q8_0, Type.Q4_0]:
+    for kind in [Type.Q8_0, Type.Q5_0, Type.Q4_0]:
         row[kind.name] = quantize(block.reshape(1, 32), kind).tobytes().hex()
     out.append(row)
 with open(sys.argv[1], "w", encoding="utf-8") as file:

@@ -54,7 +54,7 @@ export interface LoadOptions {
   /** Kernel tier: `"a"` f16 and subgroups, `"b"` f16, `"c"` WebGPU's floor. By default the best there is; one that is not there is an error. */
   tier?: "a" | "b" | "c";
   /** What matrices that are stored as plain numbers (F32, F16, BF16) become while they are loaded; by default they stay as they are. */
-  quantize?: "none" | "q8_0" | "q4_0";
+  quantize?: "none" | "q8_0" | "q4_0" | "q4_k";
   /** A worker of one's own that runs the package's `worker.js`, where a bundler or a policy needs it made in a special way. */
   worker?: Worker | (() => Worker);
 }
