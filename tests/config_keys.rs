@@ -50,7 +50,7 @@ fn the_sizes_that_differ_from_their_siblings() {
     for (layers, window) in [(64, 4096), (30, 0)] {
         let exaone = good("exaone4", &[("block_count", "u32", json!(layers))]);
         assert_eq!((exaone.window, exaone.window_of(0), exaone.window_of(3)), (window, window, 0));
-        assert_eq!(exaone.rope_of(0).is_some(), true);
+        assert!(exaone.rope_of(0).is_some());
         assert_eq!(exaone.rope_of(3).is_some(), window == 0, "only layers with a window turn, if there are any");
     }
     for (layers, alibi) in [(40, 8.0), (32, 0.0)] {
@@ -64,7 +64,7 @@ fn windows() {
     let window = ("attention.sliding_window", "u32", json!(24));
     for (name, default) in [("gemma2", 4096), ("cohere2", 4096), ("mistral-window", 0), ("olmo2", 0)] {
         assert_eq!(good(name, &[("attention.sliding_window", "gone", Value::Null)]).window, default, "{name}");
-        assert_eq!(good(name, &[window.clone()]).window, 24, "{name}");
+        assert_eq!(good(name, std::slice::from_ref(&window)).window, 24, "{name}");
         // As Phi-4's converter says that there is none.
         assert_eq!(good(name, &[("attention.sliding_window", "u32", json!(0))]).window, 0, "{name}");
     }
