@@ -60,10 +60,10 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let row3 = (rows + min(group + 3u * GROUPS, last)) * UNITS;
   var sums = array<vec4<f32>, PACK>();
   for (var unit = lane; unit < UNITS; unit += GROUP) {
-    let k0 = unit_values(k[row0 + unit]);
-    let k1 = unit_values(k[row1 + unit]);
-    let k2 = unit_values(k[row2 + unit]);
-    let k3 = unit_values(k[row3 + unit]);
+    let k0 = key_unit(row0 + unit);
+    let k1 = key_unit(row1 + unit);
+    let k2 = key_unit(row2 + unit);
+    let k3 = key_unit(row3 + unit);
     for (var h = 0u; h < PACK; h++) {
       let at = (first_head + min(h, heads - 1u)) * QUADS + 2u * unit;
       let lo = q[at];
@@ -111,10 +111,10 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   var totals = array<f32, PACK>();
   if (slot < SLOTS) {
     for (var i = slot; i < SPLIT; i += 4u * SLOTS) {
-      let v0 = quad_values(v[(rows + min(i, last)) * QUADS + column]);
-      let v1 = quad_values(v[(rows + min(i + SLOTS, last)) * QUADS + column]);
-      let v2 = quad_values(v[(rows + min(i + 2u * SLOTS, last)) * QUADS + column]);
-      let v3 = quad_values(v[(rows + min(i + 3u * SLOTS, last)) * QUADS + column]);
+      let v0 = value_quad((rows + min(i, last)) * QUADS + column);
+      let v1 = value_quad((rows + min(i + SLOTS, last)) * QUADS + column);
+      let v2 = value_quad((rows + min(i + 2u * SLOTS, last)) * QUADS + column);
+      let v3 = value_quad((rows + min(i + 3u * SLOTS, last)) * QUADS + column);
       for (var h = 0u; h < PACK; h++) {
         let at = h * SPLIT + i;
         let weight = vec4<f32>(weights[at], weights[at + SLOTS], weights[at + 2u * SLOTS], weights[at + 3u * SLOTS]);

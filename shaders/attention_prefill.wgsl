@@ -80,7 +80,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
         let quad = slice + at % SLICE;
         var loaded = vec4<f32>(0.0);
         if (key < end && quad < QUADS) {
-          loaded = quad_values(k[(keys + slots_of(vec4<u32>(key)).x) * QUADS + quad]);
+          loaded = key_quad((keys + slots_of(vec4<u32>(key)).x) * QUADS + quad);
         }
         k_tile[(at % SLICE) * (TILE_KEYS + 1u) + at / SLICE] = loaded;
       }
@@ -136,7 +136,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
       let row = vec4<u32>(keys) + slots_of(min(vec4<u32>(first_key + key) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end - 1u)));
       for (var c = 0u; c < COLUMNS; c++) {
         let quad = vec4<u32>(min(j + c * LANES, QUADS - 1u)) + row * QUADS;
-        let value = mat4x4<f32>(quad_values(v[quad.x]), quad_values(v[quad.y]), quad_values(v[quad.z]), quad_values(v[quad.w]));
+        let value = mat4x4<f32>(value_quad(quad.x), value_quad(quad.y), value_quad(quad.z), value_quad(quad.w));
         for (var r = 0u; r < 4u; r++) {
           values[4u * c + r] += value * weight[r];
         }

@@ -1,6 +1,7 @@
 // One head of one token row of queries, keys and values, for models that do something to them before RoPE: clamping (MPT), or a norm of queries
 // and keys, of each head (NORM_HEAD: Qwen3, Gemma 3; Henry et al. 2020) or of all heads together (NORM_ALL: OLMo 2).
-// Norm weights are read at WEIGHT_STRIDE quads a head; a norm is an RMSNorm, or with CENTER a LayerNorm. Then lib/heads.wgsl places them.
+// Norm weights are read at WEIGHT_STRIDE quads a head; a norm is an RMSNorm, or with CENTER a LayerNorm. Then they are placed as
+// lib/heads.wgsl says.
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> step: Step;
@@ -53,7 +54,5 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
       value = (value - mean) * factor * k_weight[(head - HEADS) * WEIGHT_STRIDE + part];
     }
   }
-  if (index < HEAD_QUADS) {
-    place(token, quad, value);
-  }
+  place_head(token, head, index, value);
 }

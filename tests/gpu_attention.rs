@@ -3,9 +3,11 @@
 #[allow(dead_code, reason = "shared by all GPU tests")]
 mod common {
     pub mod gpu;
+    pub mod kv_blocks;
 }
 
 use common::gpu::{Random, download, open_both, run};
+use common::kv_blocks;
 use kinglet::gpu::{Buffer, Gpu, Plan, Span};
 use kinglet::kernels::{Attention, KvType, Step};
 
@@ -40,8 +42,10 @@ impl Case {
         let row = self.kernel.head_dim as usize;
         let [head, slots] = [self.kernel.context, self.kernel.capacity].map(|positions| positions as usize * row);
         [&mut self.k, &mut self.v].map(|cache| {
-            if self.kernel.kv_type == KvType::F16 {
-                cache.iter_mut().for_each(|x| *x = half::f16::from_f32(*x).to_f32());
+            match self.kernel.kv_type {
+                KvType::F32 => {}
+                KvType::F16 => cache.iter_mut().for_each(|x| *x = half::f16::from_f32(*x).to_f32()),
+                blocks => *cache = kv_blocks::read(blocks, row, &kv_blocks::written(blocks, row, cache)),
             }
             let mut ring = Vec::new();
             for cache in cache.chunks_exact_mut(head) {
@@ -58,6 +62,7 @@ impl Case {
                     let halves: Vec<u16> = ring.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect();
                     gpu.upload("cache", &halves).unwrap()
                 }
+                blocks => gpu.upload("cache", &kv_blocks::written(blocks, row, &ring)).unwrap(),
             }
         })
     }
@@ -134,7 +139,7 @@ fn decode_at_the_borders_of_splits() {
     let mut random = Random(1);
     for gpu in open_both() {
         for (i, shape) in [[9, 3, 64], [1, 1, 8], [4, 2, 128]].into_iter().enumerate() {
-            let kernel = kernel(shape, 520, KvType::ALL[i % 2]);
+            let kernel = kernel(shape, 520, KvType::PLAIN[i % 2]);
             for position in [0, 1, 2, 63, 126, 127, 128, 129, 255, 256, 384, 511, 512, 519] {
                 Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
             }
@@ -150,7 +155,7 @@ fn decode_of_every_head_dim_and_group() {
             [[12, 1, 40], [4, 4, 80], [8, 4, 96], [8, 1, 256], [16, 1, 64], [20, 4, 16], [17, 1, 24], [66, 2, 8], [3, 3, 248]];
         for (i, shape) in shapes.into_iter().enumerate() {
             let context = 130 + random.below(300) as u32;
-            let kernel = kernel(shape, context, KvType::ALL[i % 2]);
+            let kernel = kernel(shape, context, KvType::PLAIN[i % 2]);
             for position in [random.below(128) as u32, context - 1] {
                 Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
             }
@@ -163,7 +168,7 @@ fn decode_of_a_long_context() {
     let mut random = Random(3);
     for gpu in open_both() {
         // More splits than the merge has invocations.
-        for kv_type in KvType::ALL {
+        for kv_type in KvType::PLAIN {
             let kernel = kernel([2, 1, 16], 128 * 128 + 300, kv_type);
             Case::random(&mut random, kernel, Span { position: kernel.context - 1, rows: 1 }).decode(&gpu);
         }
@@ -175,7 +180,7 @@ fn prefill_of_odd_rows_and_positions() {
     let mut random = Random(4);
     let [gpu, _] = open_both();
     for (i, shape) in [[9, 3, 64], [1, 1, 8], [4, 1, 128]].into_iter().enumerate() {
-        let kernel = kernel(shape, 300, KvType::ALL[i % 2]);
+        let kernel = kernel(shape, 300, KvType::PLAIN[i % 2]);
         for (position, rows) in
             [(0, 1), (0, 2), (0, 31), (0, 32), (0, 33), (0, 64), (0, 70), (1, 63), (31, 1), (62, 2), (63, 3), (64, 1)]
         {
@@ -197,7 +202,7 @@ fn prefill_of_every_head_dim_and_group() {
     for (i, shape) in
         [[12, 4, 40], [3, 3, 80], [4, 2, 96], [2, 1, 256], [17, 1, 24], [3, 1, 248], [2, 2, 64]].into_iter().enumerate()
     {
-        let kernel = kernel(shape, 150, KvType::ALL[i % 2]);
+        let kernel = kernel(shape, 150, KvType::PLAIN[i % 2]);
         for (position, rows) in [(0, 37), (97, 45)] {
             Case::random(&mut random, kernel, Span { position, rows }).prefill(&gpu);
         }
@@ -216,7 +221,7 @@ fn whole_numbers(random: &mut Random, case: &mut Case, most: u64) {
 fn large_scores() {
     let mut random = Random(6);
     for gpu in open_both() {
-        for kv_type in KvType::ALL {
+        for kv_type in KvType::PLAIN {
             let kernel = Attention { scale: 1.0, ..kernel([6, 2, 64], 400, kv_type) };
             for most in [1, 32] {
                 let mut case = Case::random(&mut random, kernel, Span { position: 399, rows: 1 });
@@ -251,7 +256,7 @@ fn scores_that_rise_and_fall_along_the_context() {
 fn equal_scores_weigh_every_position_alike() {
     let mut random = Random(8);
     for gpu in open_both() {
-        for kv_type in KvType::ALL {
+        for kv_type in KvType::PLAIN {
             for rows in [1, 45] {
                 let kernel = kernel([9, 3, 64], 300, kv_type);
                 let mut case = Case::random(&mut random, kernel, Span { position: 250, rows });
@@ -281,7 +286,7 @@ fn windows_as_long_as_the_context_so_far_and_shorter_and_longer() {
     let mut random = Random(9);
     for gpu in open_both() {
         for (i, window) in [1, 64, 130, 300].into_iter().enumerate() {
-            let kernel = Attention { window, ..kernel([6, 2, 16], 300, KvType::ALL[i % 2]) };
+            let kernel = Attention { window, ..kernel([6, 2, 16], 300, KvType::PLAIN[i % 2]) };
             for position in [0, 1, window - 1, window, window + 1, 128, 299] {
                 if position < 300 {
                     Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
@@ -299,7 +304,7 @@ fn rings_that_went_round_many_times() {
     let mut random = Random(10);
     for gpu in open_both() {
         for (i, (window, shape)) in [(1, [2, 1, 8]), (40, [6, 3, 16]), (200, [3, 1, 24])].into_iter().enumerate() {
-            let kernel = windowed(window, shape, 2000, KvType::ALL[i % 2]);
+            let kernel = windowed(window, shape, 2000, KvType::PLAIN[i % 2]);
             let round = kernel.capacity;
             // Whole stretches of 128 slots have nothing in the window: at its borders, where it lies in two ends of the ring, and anywhere.
             for position in [round - 1, round, round + 1, 2 * round + window / 2, 3 * round - 1, 127, 128, 1999] {
@@ -317,7 +322,7 @@ fn what_lies_in_a_ring_from_before_one_went_back_is_not_seen() {
     let mut random = Random(11);
     for gpu in open_both() {
         for (i, window) in [1, 150].into_iter().enumerate() {
-            let kernel = windowed(window, [4, 2, 16], 1500, KvType::ALL[i % 2]);
+            let kernel = windowed(window, [4, 2, 16], 1500, KvType::PLAIN[i % 2]);
             for position in [5, 129, 700, 1111] {
                 let mut case = Case::random(&mut random, kernel, Span { position, rows: 1 });
                 case.stale = 255;
@@ -344,7 +349,7 @@ fn soft_caps_and_slopes_alone_and_with_windows() {
             ([1, 1, 8], 1.0, 8.0, 33),
         ];
         for (i, (shape, soft_cap, alibi, window)) in cases.into_iter().enumerate() {
-            let plain = kernel(shape, 600, KvType::ALL[i % 2]);
+            let plain = kernel(shape, 600, KvType::PLAIN[i % 2]);
             let capacity = if window > 0 { window + 256 } else { 600 };
             // Scores large enough that the cap matters.
             let kernel = Attention { soft_cap, alibi, window, capacity, scale: 4.0 * plain.scale, ..plain };
@@ -354,5 +359,37 @@ fn soft_caps_and_slopes_alone_and_with_windows() {
             let position = random.below(500) as u32;
             Case::random(&mut random, kernel, Span { position, rows: 45 }).prefill(&gpu);
         }
+    }
+}
+
+const BLOCKS: [KvType; 2] = [KvType::Q8_0, KvType::Q4_0];
+
+/// Caches in blocks, whose rows have even and odd numbers of them, in whole contexts and in rings.
+#[test]
+fn caches_in_blocks() {
+    let mut random = Random(14);
+    for gpu in open_both() {
+        for (i, shape) in [[9, 3, 64], [2, 1, 32], [4, 4, 96], [8, 1, 256], [6, 2, 160], [32, 8, 128]].into_iter().enumerate() {
+            for kv_type in BLOCKS {
+                let kernels = [kernel(shape, 400, kv_type), windowed(40, shape, 1200, kv_type)];
+                for (kernel, positions) in kernels.into_iter().zip([[0, 127, 300 + i as u32], [5, 296, 900]]) {
+                    for position in positions {
+                        Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
+                    }
+                    let span = Span { position: positions[1], rows: 1 + 17 * i as u32 };
+                    Case::random(&mut random, kernel, span).prefill(&gpu);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_in_blocks_is_read_in_its_own_bytes() {
+    for (kv_type, row) in [(KvType::Q8_0, 64 + 4), (KvType::Q4_0, 32 + 4)] {
+        let kernel = kernel([9, 3, 64], 2048, kv_type);
+        let traffic = kernel.prefill().traffic.bytes(Span { position: 999, rows: 1 });
+        assert_eq!(traffic, 1000 * 2 * 3 * row + 9 * 64 * 4);
+        assert_eq!(kv_type.bytes(1, 3, 64), 3 * row);
     }
 }

@@ -154,7 +154,7 @@ fn heads_of_every_norm_and_shape() {
             for [heads, kv_heads, head_dim, rope_dims] in
                 [[9, 3, 64, 64], [1, 1, 8, 2], [6, 2, 40, 10], [4, 1, 256, 0], [5, 5, 24, 24]]
             {
-                let kv_type = KvType::ALL[random.below(2) as usize];
+                let kv_type = KvType::PLAIN[random.below(2) as usize];
                 let attention_factor = [1.0, 1.2][i % 2];
                 let rope = RopeKv { kv_type, attention_factor, ..rope(heads, kv_heads, head_dim, rope_dims) };
                 let clamp = [0.0, 1.25][random.below(2) as usize];
@@ -184,7 +184,7 @@ fn positions_go_round_in_a_ring_and_queries_grow_with_them() {
     for gpu in open_both() {
         let mut random = Random(24);
         let norm = Some(HeadNorm { kind: NormKind::Rms, epsilon: 1e-6, over: HeadNormOver::Head });
-        for kv_type in KvType::ALL {
+        for kv_type in KvType::PLAIN {
             for (position, rows) in [(0, 20), (19, 1), (20, 1), (35, 11), (77, 20), (495, 5), (497, 6)] {
                 let rope = RopeKv { temperature: Some((0.3, 7)), context: 500, capacity: 20, kv_type, ..rope(3, 1, 16, 8) };
                 check_heads(&gpu, &mut random, Heads { rope, clamp: 0.0, norm }, Span { position, rows });

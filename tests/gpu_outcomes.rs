@@ -214,7 +214,7 @@ fn turned_and_put_away_with_a_bias_behind_the_turns() {
         let mut random = Random(54);
         for (i, [heads, kv_heads, head_dim, rope_dims]) in [[3, 1, 64, 64], [4, 2, 16, 6], [1, 1, 8, 0]].into_iter().enumerate() {
             for tokens in [[1, 17], [3, 17], [1, 3]][i] {
-                let (context, capacity, kv_type) = (100, 20, KvType::ALL[i % 2]);
+                let (context, capacity, kv_type) = (100, 20, KvType::PLAIN[i % 2]);
                 let temperature = Some((0.5, 10));
                 let attention_factor = 1.1;
                 let heads =

@@ -60,7 +60,10 @@ fn matrices(shaders: &mut Vec<Shader>) {
 
 fn attention(shaders: &mut Vec<Shader>) {
     for kv_type in KvType::ALL {
-        for (heads, kv_heads, head_dim) in [(9, 3, 64), (14, 2, 64), (32, 8, 128), (8, 1, 256), (4, 4, 80)] {
+        for (heads, kv_heads, head_dim) in [(9, 3, 64), (14, 2, 64), (32, 8, 128), (8, 1, 256), (4, 4, 80), (4, 4, 96_u32)] {
+            if !head_dim.is_multiple_of(kv_type.block()) {
+                continue;
+            }
             let context = 4096;
             let attention = Attention {
                 heads,
@@ -92,7 +95,12 @@ fn attention(shaders: &mut Vec<Shader>) {
                 capacity: context,
                 kv_type,
             };
-            products(shaders, Format::Q8_0, Finish::RopeKv { heads: rope, first: 0 });
+            if kv_type.is_plain() {
+                products(shaders, Format::Q8_0, Finish::RopeKv { heads: rope, first: 0 });
+            }
+            for capabilities in [TIER_C, SUBGROUPS] {
+                shaders.push(Heads { rope, clamp: 0.0, norm: None }.dispatch(capabilities).shader);
+            }
         }
     }
 }
@@ -114,7 +122,7 @@ fn endings(shaders: &mut Vec<Shader>) {
     let all = Outcome { bias: true, scale: 0.5, soft_cap: 30.0, activation: Activation::Identity };
     outcomes(shaders, format, all, Finish::Residual { k: 1152, first: 576, weighted_stride: 0, partial_first: 9 });
     outcomes(shaders, format, all, Finish::Logits { vocab: 1000, first: 576, partial_first: 9 });
-    for kv_type in KvType::ALL {
+    for kv_type in KvType::PLAIN {
         outcomes(shaders, format, Outcome { bias: true, ..Outcome::PLAIN }, Finish::RopeKv { heads: ring(kv_type), first: 64 });
     }
     for positions in [false, true] {
@@ -138,7 +146,7 @@ fn norms(shaders: &mut Vec<Shader>, capabilities: Capabilities) {
             }
         }
         for over in [HeadNormOver::Head, HeadNormOver::OwnHead, HeadNormOver::All] {
-            for (kv_type, clamp) in KvType::ALL.into_iter().zip([0.0, 8.0]) {
+            for (kv_type, clamp) in KvType::ALL.into_iter().zip([0.0, 8.0, 0.0, 8.0]) {
                 let norm = Some(HeadNorm { kind, epsilon: 1e-6, over });
                 shaders.push(Heads { rope: ring(kv_type), clamp, norm }.dispatch(capabilities).shader);
             }

@@ -85,6 +85,12 @@ pub enum KvType {
     F16,
     /// Single precision.
     F32,
+    /// Blocks of 32 signed bytes with a scale.
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// Blocks of 32 nibbles with a scale.
+    #[serde(rename = "q4_0")]
+    Q4_0,
 }
 
 /// Kernel tier: what the adapter must have, and is used of it, beyond WebGPU's floor.

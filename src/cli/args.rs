@@ -117,6 +117,12 @@ pub enum KvTypeArg {
     F16,
     /// Single precision: twice the memory
     F32,
+    /// Blocks of 32 bytes: about half of f16's memory
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Blocks of 32 nibbles: about a quarter, and answers suffer
+    #[value(name = "q4_0")]
+    Q4_0,
 }
 
 impl KvTypeArg {
@@ -125,6 +131,8 @@ impl KvTypeArg {
         match self {
             Self::F16 => KvType::F16,
             Self::F32 => KvType::F32,
+            Self::Q8_0 => KvType::Q8_0,
+            Self::Q4_0 => KvType::Q4_0,
         }
     }
 }

@@ -85,7 +85,7 @@ impl Cost {
             kv_bytes_per_1k: everywhere * 2 * kv_type.bytes(1024, config.kv_heads, config.head_dim),
             kv_bytes: kv(context),
             kv_layer_bytes: (0..config.layers).map(|number| layer(number, context)).max().unwrap_or(0),
-            activation_bytes: activations(config, tensors, context),
+            activation_bytes: activations(config, tensors, context, kv_type),
             staging_bytes: CHUNK_BYTES,
         }
     }
@@ -121,7 +121,7 @@ fn gpu_bytes(tensor: &TensorInfo) -> u64 {
     }
 }
 
-fn activations(config: &ModelConfig, tensors: &[TensorInfo], context: u32) -> u64 {
+fn activations(config: &ModelConfig, tensors: &[TensorInfo], context: u32, kv_type: KvType) -> u64 {
     let has = |part: &str| tensors.iter().any(|tensor| tensor.name.starts_with("blk.") && tensor.name.ends_with(part));
     let kind = |part: &str| tensors.iter().find(|tensor| tensor.name == format!("blk.0.{part}.weight")).map(|tensor| tensor.kind);
     let [embedding, q_width, all_heads, feed_forward] = [
@@ -131,7 +131,7 @@ fn activations(config: &ModelConfig, tensors: &[TensorInfo], context: u32) -> u6
         config.feed_forward,
     ]
     .map(u64::from);
-    let between = config.clamp > 0.0 || has(".attn_q_norm.weight");
+    let between = config.clamp > 0.0 || has(".attn_q_norm.weight") || !kv_type.is_plain();
     let apart = kind("ffn_gate").is_some_and(|gate| Some(gate) != kind("ffn_up"));
     let experts = config.experts.map_or((0, 0), |experts| {
         let used = u64::from(experts.used);

@@ -43,6 +43,10 @@ pub enum Error {
     ContextExceeded { prompt: usize, context: u32 },
     #[error("a context of {wanted} tokens is more than the {trained} that this model was trained for; choose at most that")]
     ContextTooLarge { wanted: u32, trained: u32 },
+    #[error(
+        "a KV cache of type {kv_type} holds blocks of {block} numbers, and this model's heads have {head_dim}; choose f16 instead"
+    )]
+    KvBlocks { kv_type: &'static str, head_dim: u32, block: u32 },
     #[error("the operation was aborted")]
     Aborted,
 }
@@ -93,7 +97,8 @@ impl Error {
             | Error::EmptyPrompt
             | Error::BadToken { .. }
             | Error::ContextExceeded { .. }
-            | Error::ContextTooLarge { .. } => ErrorKind::Arguments,
+            | Error::ContextTooLarge { .. }
+            | Error::KvBlocks { .. } => ErrorKind::Arguments,
             Error::Aborted => ErrorKind::Aborted,
         }
     }
@@ -114,9 +119,11 @@ impl Error {
             Error::Config(_) | Error::Upload(_) | Error::Vocabulary { .. } => "UnsupportedModelError",
             Error::Tokenizer(_) => "TokenizerError",
             Error::Template(_) => "ChatTemplateError",
-            Error::Sampling(_) | Error::EmptyPrompt | Error::BadToken { .. } | Error::ContextTooLarge { .. } => {
-                "InvalidRequestError"
-            }
+            Error::Sampling(_)
+            | Error::EmptyPrompt
+            | Error::BadToken { .. }
+            | Error::ContextTooLarge { .. }
+            | Error::KvBlocks { .. } => "InvalidRequestError",
             Error::ContextExceeded { .. } => "ContextWindowSizeExceededError",
             Error::Aborted => "AbortError",
         }

@@ -96,6 +96,10 @@ impl Engine {
             Some(wanted) => wanted,
             None => config.context.min(DEFAULT_CONTEXT),
         };
+        let block = options.kv_type.block();
+        if !config.head_dim.is_multiple_of(block) {
+            return Err(Error::KvBlocks { kv_type: options.kv_type.name(), head_dim: config.head_dim, block });
+        }
         // Known before a byte of the weights is fetched. One binding holds the keys of a layer.
         let bytes = Cost::of(&config, &gguf.tensors, context, options.kv_type).kv_layer_bytes;
         let limits = gpu.limits();
@@ -123,7 +127,7 @@ impl Engine {
             progress(Progress { phase: Phase::Weights, loaded, total });
             Ok(())
         };
-        let weights = WeightLoader::new(&gpu, &config, context, &gguf.tensors).load(source, report).await?;
+        let weights = WeightLoader::new(&gpu, &config, context, options.kv_type, &gguf.tensors).load(source, report).await?;
         progress(Progress { phase: Phase::Compile, loaded, total });
         let model = Model::new(&gpu, config, weights, context, options.kv_type)?;
         gpu.idle().await?;

@@ -42,7 +42,7 @@ impl Attention {
             .uint("SLOTS", slots(self.head_dim / 4))
             .uint("ROUND", round(pack, self.head_dim / 4))
             .flag("DIRECT", direct);
-        let shader = source.reduce(WORKGROUP, GROUP, capabilities).build(
+        let shader = self.kv_type.read_units(source).reduce(WORKGROUP, GROUP, capabilities).build(
             "attention_decode",
             include_str!("../../shaders/attention_decode.wgsl"),
             &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Read],

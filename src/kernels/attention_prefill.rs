@@ -10,7 +10,7 @@ impl Attention {
     /// Attention of the step's rows to every position up to each of them; q and y have rows of heads · head_dim.
     /// Bindings: q, k, v, y, step.
     pub fn prefill(&self) -> Dispatch {
-        let shader = self.source().build(
+        let shader = self.kv_type.read_quads(self.source()).build(
             "attention_prefill",
             include_str!("../../shaders/attention_prefill.wgsl"),
             &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Read],

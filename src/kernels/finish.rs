@@ -1,6 +1,6 @@
 //! What becomes of a product: the last part of [`super::Matvec`] and [`super::Matmul`], so that no dispatch of its own has to read it again.
 
-use super::kv::KvType;
+use super::kv_type::KvType;
 use super::sample::Sequence;
 use super::source::Source;
 use crate::gpu::Access::{self, Read, ReadWrite};
@@ -99,7 +99,7 @@ pub enum Finish {
         /// Where row 0 of W goes in a row of gate and up together, a multiple of 8.
         first: u32,
     },
-    /// Queries, keys and values: turned and put where attention wants them. Bindings: step, turns, q, k, v.
+    /// Queries, keys and values: turned and put where attention wants them, in a plain [`KvType`]. Bindings: step, turns, q, k, v.
     RopeKv {
         /// How and where.
         heads: RopeKv,
@@ -176,6 +176,7 @@ impl Finish {
                 .step()
                 .fragment(include_str!("../../shaders/finish/gated.wgsl")),
             Finish::RopeKv { heads, first } => {
+                debug_assert!(heads.kv_type.is_plain(), "blocks are put away by `Heads`");
                 heads.source(source).uint("Y_FIRST", first / 4).fragment(include_str!("../../shaders/finish/rope_kv.wgsl"))
             }
             Finish::Residual { k, first, weighted_stride, partial_first } => source
@@ -259,11 +260,13 @@ impl RopeKv {
             .uint("TEMPERATURE_POSITIONS", self.temperature.map_or(1, |(_, positions)| positions))
             .uint("CONTEXT", self.context)
             .uint("CAPACITY", self.capacity);
-        self.kv_type
-            .access(source)
+        let source = self
+            .kv_type
+            .cache(source, self.head_dim, self.capacity * self.kv_heads)
             .step()
             .fragment(include_str!("../../shaders/lib/rope.wgsl"))
-            .fragment(include_str!("../../shaders/lib/heads.wgsl"))
+            .fragment(include_str!("../../shaders/lib/heads.wgsl"));
+        self.kv_type.place(source)
     }
 }
 

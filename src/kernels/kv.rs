@@ -1,55 +1,8 @@
-//! The key/value cache of one layer: two buffers, each [kv head][slot < capacity][head_dim], where position p has the slot p % capacity; and
-//! the attention that reads it.
+//! Attention over the key/value cache of one layer: two buffers, each [kv head][slot < capacity][head_dim], where position p has the slot
+//! p % capacity.
 
+use super::kv_type::KvType;
 use super::source::Source;
-
-/// How keys and values are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum KvType {
-    /// IEEE half precision, two to a word.
-    #[default]
-    F16,
-    /// IEEE single precision.
-    F32,
-}
-
-impl KvType {
-    /// Both types.
-    pub const ALL: [KvType; 2] = [KvType::F16, KvType::F32];
-
-    /// `f16` or `f32`.
-    pub fn name(self) -> &'static str {
-        match self {
-            KvType::F16 => "f16",
-            KvType::F32 => "f32",
-        }
-    }
-
-    /// The type called `name`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kv_type| kv_type.name() == name)
-    }
-
-    fn element_bytes(self) -> u64 {
-        match self {
-            KvType::F16 => 2,
-            KvType::F32 => 4,
-        }
-    }
-
-    /// Bytes of the keys of one layer, and as many again of its values.
-    pub fn bytes(self, context: u32, kv_heads: u32, head_dim: u32) -> u64 {
-        self.element_bytes() * u64::from(context) * u64::from(kv_heads) * u64::from(head_dim)
-    }
-
-    /// Adds the fragment that reads and writes this type.
-    pub(super) fn access(self, source: Source) -> Source {
-        source.fragment(match self {
-            KvType::F16 => include_str!("../../shaders/lib/kv_f16.wgsl"),
-            KvType::F32 => include_str!("../../shaders/lib/kv_f32.wgsl"),
-        })
-    }
-}
 
 /// A layer's attention. Its kernels are [`Attention::prefill`] for many rows, [`Attention::decode`] then [`Attention::merge`] for one.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +53,7 @@ impl Attention {
             .float("SOFT_CAP", self.soft_cap)
             .float("ALIBI", self.alibi);
         self.kv_type
-            .access(source)
+            .cache(source, self.head_dim, self.capacity * self.kv_heads)
             .step()
             .fragment(include_str!("../../shaders/lib/soft_cap.wgsl"))
             .fragment(include_str!("../../shaders/lib/score.wgsl"))

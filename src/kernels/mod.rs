@@ -12,6 +12,7 @@ mod format;
 mod gated;
 mod heads;
 mod kv;
+mod kv_type;
 mod matmul;
 mod matvec;
 mod norm;
@@ -26,7 +27,8 @@ pub use finish::{Activation, Finish, Outcome, RopeKv, bias_offset, rope_referenc
 pub use format::{Format, Planes};
 pub use gated::{Gated, gated_reference};
 pub use heads::{HeadNorm, HeadNormOver, Heads};
-pub use kv::{Attention, KvType};
+pub use kv::Attention;
+pub use kv_type::KvType;
 pub use matmul::Matmul;
 pub use matvec::{DeferredNorm, Matvec, matvec_reference};
 pub use norm::{Norm, NormKind, NormTarget, rms_norm_reference};

@@ -115,10 +115,7 @@ impl<'a> Planner<'a> {
         let (cache, qkv) = (&space.caches[index], &layer.qkv);
         let rope = rope_kv(self.config, index as u32, space.context, cache.capacity, space.kv_type);
         let placed = [&buffers.q, &cache.k, &cache.v];
-        let between = match (&qkv.norm, self.config.clamp > 0.0, &buffers.qkv) {
-            (None, false, _) => None,
-            (_, _, rows) => rows.as_ref(),
-        };
+        let between = buffers.qkv.as_ref().filter(|_| qkv.between);
         for projection in &qkv.projections {
             for shard in &projection.matrix.shards {
                 let first = projection.first + shard.first_row;

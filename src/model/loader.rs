@@ -6,7 +6,7 @@ use super::config::{ConfigError, ModelConfig, Rope, RopeLayout, RopeScaling};
 use super::rope;
 use super::weights::{FeedForward, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Weights};
 use crate::gpu::{Buffer, Gpu, GpuError};
-use crate::kernels::{Format, HeadNormOver, Reorder, bias_offset, rope_turns};
+use crate::kernels::{Format, HeadNormOver, KvType, Reorder, bias_offset, rope_turns};
 use crate::weights::gguf::TensorInfo;
 use crate::weights::source::Source;
 use crate::weights::{Matrix, Placement, UploadError, Uploader, matrix_format};
@@ -36,6 +36,7 @@ pub struct WeightLoader<'a> {
     gpu: &'a Gpu,
     config: &'a ModelConfig,
     context: u32,
+    kv_type: KvType,
     tensors: &'a [TensorInfo],
     placed: Vec<(&'a TensorInfo, Target)>,
     /// The turns of layers, to be filled when the frequencies are known.
@@ -55,9 +56,9 @@ pub enum WeightsError {
 }
 
 impl<'a> WeightLoader<'a> {
-    /// A loader for the tensors of one file, for sequences of up to `context` positions.
-    pub fn new(gpu: &'a Gpu, config: &'a ModelConfig, context: u32, tensors: &'a [TensorInfo]) -> Self {
-        Self { gpu, config, context, tensors, placed: Vec::new(), turns: Vec::new() }
+    /// A loader for the tensors of one file, for sequences of up to `context` positions whose keys and values are stored as `kv_type`.
+    pub fn new(gpu: &'a Gpu, config: &'a ModelConfig, context: u32, kv_type: KvType, tensors: &'a [TensorInfo]) -> Self {
+        Self { gpu, config, context, kv_type, tensors, placed: Vec::new(), turns: Vec::new() }
     }
 
     /// Makes room for every tensor and streams them in, in the file's order. `arrived` hears of every chunk's bytes and may stop the load.
@@ -302,7 +303,7 @@ impl<'a> WeightLoader<'a> {
         let any_bias =
             fused_bias || ["attn_q.bias", "attn_k.bias", "attn_v.bias"].iter().any(|part| self.find(&name(part)).is_some());
         let turns_bytes = bias_offset(rope.map_or(0, |rope| rope.dims));
-        let between = norm.is_some() || clamp > 0.0;
+        let between = norm.is_some() || clamp > 0.0 || !self.kv_type.is_plain();
         let behind = if any_bias && !between { 4 * u64::from(all) } else { 0 };
         let turns = self.gpu.buffer("turns", turns_bytes + behind)?;
         self.turns.push((rope, turns.clone()));
@@ -327,7 +328,7 @@ impl<'a> WeightLoader<'a> {
                 }
             }
         }
-        Ok(Qkv { projections, turns, bias, norm })
+        Ok(Qkv { projections, turns, bias, norm, between })
     }
 
     /// The norms of queries and keys, whose weights go where the rows of their heads go.

@@ -93,6 +93,8 @@ pub struct Qkv {
     pub bias: QkvBias,
     /// `attn_q_norm.weight`, `attn_k_norm.weight`
     pub norm: Option<(HeadNormOver, [Buffer; 2])>,
+    /// Something comes between product and cache: a norm, clamping, or a cache in blocks.
+    pub between: bool,
 }
 
 /// Where the bias of queries, keys and values is.

@@ -27,7 +27,7 @@ pub(super) struct Activations {
     pub(super) weighted: Buffer,
     /// Normed input of a block's half, or its output on the way to a norm, (rows, embedding).
     pub(super) normed: Buffer,
-    /// Queries, keys and values on the way to their norm, (rows, all heads · head_dim), in models that have one.
+    /// Queries, keys and values on the way to their places, (rows, all heads · head_dim), where something comes between.
     pub(super) qkv: Option<Buffer>,
     /// Turned queries, (rows, heads · head_dim).
     pub(super) q: Buffer,
@@ -100,7 +100,7 @@ impl Workspace {
         };
         let apart = weights.layers.iter().any(apart);
         let hidden_width = config.experts.map_or(0, |experts| experts.used * experts.feed_forward).max(config.feed_forward);
-        let between = config.clamp > 0.0 || weights.layers.iter().any(|layer| layer.qkv.norm.is_some());
+        let between = weights.layers.iter().any(|layer| layer.qkv.between);
         let all_heads = q_width + 2 * config.kv_heads * config.head_dim;
         let activations = Activations {
             residual: rows("residual", config.embedding)?,

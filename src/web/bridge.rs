@@ -138,6 +138,8 @@ async fn load_from(
     let kv_type = match options.kv_type {
         None | Some(KvType::F16) => crate::kernels::KvType::F16,
         Some(KvType::F32) => crate::kernels::KvType::F32,
+        Some(KvType::Q8_0) => crate::kernels::KvType::Q8_0,
+        Some(KvType::Q4_0) => crate::kernels::KvType::Q4_0,
     };
     let quantize = match options.quantize {
         None | Some(Quantize::None) => convert::Quantize::None,

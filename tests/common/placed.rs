@@ -26,6 +26,7 @@ impl Placed {
                 let halves: Vec<u16> = cache.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect();
                 gpu.upload("cache", &halves).unwrap()
             }
+            blocks => panic!("{blocks:?} is not put away number by number"),
         };
         let q = gpu.upload("q", &vec![UNTOUCHED; (rows * kernel.heads * kernel.head_dim) as usize + 8]).unwrap();
         Self { q, k: upload(), v: upload() }
@@ -50,6 +51,7 @@ impl Placed {
         let [mut k, mut v] = [&self.k, &self.v].map(|cache| match kernel.kv_type {
             KvType::F32 => download(gpu, cache),
             KvType::F16 => download::<u16>(gpu, cache).into_iter().map(|bits| half::f16::from_bits(bits).to_f32()).collect(),
+            blocks => panic!("{blocks:?} is not put away number by number"),
         });
         assert_eq!(expected.len(), span.rows as usize);
         for (row, expected) in expected.iter().enumerate() {

@@ -49,8 +49,8 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** Context length in tokens; by default what the model was trained with, or less where memory is short. */
   context?: number;
-  /** Storage of keys and values: `"f16"` (default) or `"f32"`. */
-  kvType?: "f16" | "f32";
+  /** Storage of keys and values: `"f16"` (default), `"f32"`, or in blocks of half (`"q8_0"`) or a quarter (`"q4_0"`) of f16's memory. */
+  kvType?: "f16" | "f32" | "q8_0" | "q4_0";
   /** Kernel tier: `"a"` f16 and subgroups, `"b"` f16, `"c"` WebGPU's floor. By default the best there is; one that is not there is an error. */
   tier?: "a" | "b" | "c";
   /** What matrices that are stored as plain numbers (F32, F16, BF16) become while they are loaded; by default they stay as they are. */
