@@ -24,6 +24,14 @@ impl Engine {
     /// # Errors
     /// Ids that are empty, too many or outside the vocabulary; a device that failed.
     pub async fn logits(&mut self, ids: &[u32], row: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error> {
+        self.last_logits(ids, ids.len(), row).await
+    }
+
+    /// As [`Engine::logits`], of the last `count` positions only; what comes before them is run as a prompt is.
+    ///
+    /// # Errors
+    /// As [`Engine::logits`].
+    pub async fn last_logits(&mut self, ids: &[u32], count: usize, row: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error> {
         self.check_prompt(ids)?;
         let context = self.context();
         if ids.len() > context as usize {
@@ -31,7 +39,12 @@ impl Engine {
         }
         self.cached.clear();
         let mut position = 0;
-        for chunk in ids.chunks(self.model.scored_rows()) {
+        let (before, scored) = ids.split_at(ids.len().saturating_sub(count));
+        for chunk in before.chunks(self.model.chunk()) {
+            self.model.prefill(chunk, position as u32);
+            position += chunk.len();
+        }
+        for chunk in scored.chunks(self.model.scored_rows()) {
             let logits = self.model.score(chunk, position as u32).await?;
             for (i, logits) in logits.chunks_exact(self.config().vocab as usize).enumerate() {
                 row(position + i, logits);

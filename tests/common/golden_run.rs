@@ -10,13 +10,16 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 pub struct Run {
+    #[serde(default)]
     pub prompt: String,
     pub messages: Option<Vec<Message>>,
+    #[serde(default)]
     pub prompt_ids: Vec<u32>,
     pub top5_last_prompt: Vec<Candidate>,
     pub logits_stats: Stats,
     pub logits_first16: Vec<f32>,
     pub greedy_ids: Vec<u32>,
+    #[serde(default)]
     pub greedy_text: String,
     /// How far the best logit of each greedy step is above the second.
     pub top1_top2_margin: Vec<f32>,

@@ -4,6 +4,9 @@
     forward.py MODEL run IDS [--greedy N]          top-5, logits and greedy ids after a JSON list of ids
     forward.py MODEL perplexity FILE [--tokens N]  perplexity of the first N ids of a text
     forward.py MODEL golden FILE                   compute the runs of a golden file that are this program's, check the others
+    forward.py MODEL long FILE [--tokens N]        ../golden/smollm2-4096.json: what follows the first N ids of a text
+
+With --kv-type q8_0 or q4_0 before the job, keys (turned) and values are rounded to these types' blocks when they are put away.
 
 Weights are dequantized to float32 (package `gguf`) and everything is computed in it, the KV cache included; rotation
 angles and likelihoods are float64. `run` needs numpy and gguf only; texts become ids through `tokenizers` and chats
@@ -16,7 +19,7 @@ import json
 import sys
 
 import numpy as np
-from gguf import GGUFReader, dequantize
+from gguf import GGMLQuantizationType, GGUFReader, dequantize, quantize
 
 ENGINE = "forward.py (numpy, float32 weights, arithmetic and KV cache)"
 
@@ -47,7 +50,8 @@ class Llama:
     MATRICES = "attn_q attn_k attn_v attn_output ffn_gate ffn_up ffn_down".split()
     NORMS = "attn_norm ffn_norm".split()
 
-    def __init__(self, gguf):
+    def __init__(self, gguf, kv_type=None):
+        self.kv_type = GGMLQuantizationType[kv_type.upper()] if kv_type else None
         architecture = gguf.value("general.architecture")
         if architecture != "llama":
             raise SystemExit(f"this program knows the llama architecture, not {architecture}")
@@ -124,6 +128,8 @@ class Llama:
         q = self.rotate((x @ block["attn_q"].T).reshape(tokens, self.heads, self.head_dim), positions)
         k = self.rotate((x @ block["attn_k"].T).reshape(tokens, self.kv_heads, self.head_dim), positions)
         v = (x @ block["attn_v"].T).reshape(tokens, self.kv_heads, self.head_dim)
+        if self.kv_type is not None:
+            k, v = (dequantize(quantize(np.ascontiguousarray(rows), self.kv_type), self.kv_type) for rows in (k, v))
         old_k, old_v = self.cache[layer]
         k, v = np.concatenate([old_k, k]), np.concatenate([old_v, v])
         self.cache[layer] = k, v
@@ -317,9 +323,34 @@ def perplexity(model, text, path, count):
     }
 
 
+def long(model, text, path, count):
+    """What a golden file has about a long prompt, but not the prompt, and the likelihood of its end."""
+    with open(path, "rb") as file:
+        raw = file.read()
+    ids = text.ids(raw.decode())[:count]
+    model.forget()
+    for at in range(0, count, 512):
+        x = model.read(ids[at : at + 512])
+    logits = model.logits(x[-64:])
+    losses = -likelihoods(logits[:-1])[np.arange(63), ids[-63:]]
+    greedy_ids, margins = greedy(logits[-1], lambda id: model.logits(model.read([id])[-1]), 16)
+    return {
+        "engine": ENGINE,
+        "file": path,
+        "file_sha256": hashlib.sha256(raw).hexdigest(),
+        "tokens": len(ids),
+        "ids_sha256": hashlib.sha256(json.dumps(ids).encode()).hexdigest(),
+        "ppl_last_63": float(np.exp(losses.mean())),
+        **summary(logits[-1], lambda id: text.text([id])),
+        "greedy_ids": greedy_ids,
+        "top1_top2_margin": margins,
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
+    parser.add_argument("--kv-type", choices=["q8_0", "q4_0"])
     jobs = parser.add_subparsers(dest="job", required=True)
     job = jobs.add_parser("run")
     job.add_argument("ids", type=json.loads)
@@ -327,17 +358,22 @@ def main():
     job = jobs.add_parser("perplexity")
     job.add_argument("file")
     job.add_argument("--tokens", type=int, default=2000)
+    job = jobs.add_parser("long")
+    job.add_argument("file")
+    job.add_argument("--tokens", type=int, default=4096)
     job = jobs.add_parser("golden")
     job.add_argument("file")
     options = parser.parse_args()
 
     gguf = Gguf(options.model)
-    model = Llama(gguf)
+    model = Llama(gguf, options.kv_type)
     if options.job == "run":
         pieces = gguf.value("tokenizer.ggml.tokens")
         print(dump(run(model, options.ids, options.greedy, lambda id: pieces[id])))
     elif options.job == "perplexity":
         print(dump(perplexity(model, Text(gguf), options.file, options.tokens)))
+    elif options.job == "long":
+        print(dump(long(model, Text(gguf), options.file, options.tokens)))
     else:
         golden(model, Text(gguf), options.file)
 
