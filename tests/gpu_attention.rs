@@ -371,14 +371,15 @@ fn caches_in_blocks() {
     for gpu in open_both() {
         for (i, shape) in [[9, 3, 64], [2, 1, 32], [4, 4, 96], [8, 1, 256], [6, 2, 160], [32, 8, 128]].into_iter().enumerate() {
             for kv_type in BLOCKS {
-                let kernels = [kernel(shape, 400, kv_type), windowed(40, shape, 1200, kv_type)];
-                for (kernel, positions) in kernels.into_iter().zip([[0, 127, 300 + i as u32], [5, 296, 900]]) {
-                    for position in positions {
-                        Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
-                    }
-                    let span = Span { position: positions[1], rows: 1 + 17 * i as u32 };
-                    Case::random(&mut random, kernel, span).prefill(&gpu);
+                let (kernel, positions) = match i % 2 {
+                    0 => (kernel(shape, 400, kv_type), [0, 127, 300]),
+                    _ => (windowed(40, shape, 1200, kv_type), [5, 296, 900]),
+                };
+                for position in positions {
+                    Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
                 }
+                let span = Span { position: positions[1], rows: 1 + 17 * i as u32 };
+                Case::random(&mut random, kernel, span).prefill(&gpu);
             }
         }
     }
