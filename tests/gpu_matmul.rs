@@ -65,7 +65,7 @@ fn kernel(format: Format, rows: u32, k: u32) -> Matmul {
         k,
         x_stride: k,
         tile_tokens: 64,
-        experts: None,
+        experts: None, variant: Default::default(),
         outcome: Outcome::PLAIN,
         finish: Finish::Store { y_stride: padded, y_first: 0, accumulate: false },
     }
@@ -90,7 +90,7 @@ fn odd_shapes_of_every_format() {
                     Matmul {
                         x_stride: plain.k + 4 * (i as u32 % 3),
                         tile_tokens: [32, 64][i % 2],
-                        experts: None,
+                        experts: None, variant: Default::default(),
                         outcome: Outcome::PLAIN,
                         finish,
                         ..plain

@@ -53,13 +53,13 @@ fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span, split:
                 vectors: span.rows,
                 x_stride: size,
                 norm: None,
-                experts: None,
+                experts: None, variant: Default::default(),
                 outcome: Outcome::PLAIN,
                 finish,
             }
             .dispatch(gpu.capabilities()),
             _ => {
-                Matmul { format, rows, k: k_size, x_stride: size, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish }
+                Matmul { format, rows, k: k_size, x_stride: size, tile_tokens: 64, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish }
                     .dispatch()
             }
         };

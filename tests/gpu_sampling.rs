@@ -59,7 +59,7 @@ impl<'a> Sampler<'a> {
             vectors: 1,
             x_stride: 8,
             norm: None,
-            experts: None,
+            experts: None, variant: Default::default(),
             outcome: Outcome::PLAIN,
             finish,
         };

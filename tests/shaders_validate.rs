@@ -24,14 +24,14 @@ fn outcomes(shaders: &mut Vec<Shader>, format: Format, outcome: Outcome, finish:
     let row_alone = matches!(finish, Finish::Residual { .. } | Finish::Logits { .. });
     if !row_alone {
         for tile_tokens in [32, 64] {
-            shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, outcome, finish }.dispatch().shader);
+            shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, variant: Default::default(), outcome, finish }.dispatch().shader);
         }
     }
     for vectors in if row_alone { vec![1] } else { vec![1, 8] } {
         for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })] {
             for capabilities in [TIER_C, SUBGROUPS] {
                 shaders.push(
-                    Matvec { format, rows, k, vectors, x_stride: k, norm, experts: None, outcome, finish }
+                    Matvec { format, rows, k, vectors, x_stride: k, norm, experts: None, variant: Default::default(), outcome, finish }
                         .dispatch(capabilities)
                         .shader,
                 );
@@ -200,13 +200,13 @@ fn experts(shaders: &mut Vec<Shader>) {
             let outcome = Outcome { scale: 0.22, ..Outcome::PLAIN };
             for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })].into_iter().take(if of_choices { 1 } else { 2 }) {
                 for capabilities in [TIER_C, SUBGROUPS] {
-                    let matvec = Matvec { format, rows, k, vectors: 1, x_stride: k, norm, experts, outcome, finish };
+                    let matvec = Matvec { format, rows, k, vectors: 1, x_stride: k, norm, experts, variant: Default::default(), outcome, finish };
                     shaders.push(matvec.dispatch(capabilities).shader);
                 }
             }
             let finish = if of_choices { store(false) } else { finish };
             for tile_tokens in [32, 64] {
-                shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, experts, outcome, finish }.dispatch().shader);
+                shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, experts, variant: Default::default(), outcome, finish }.dispatch().shader);
             }
         }
     }
@@ -310,11 +310,11 @@ fn dump_every_format() {
     let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
     for format in Format::ALL {
         let matvec = |vectors| {
-            Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, outcome: Outcome::PLAIN, finish }
+            Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish }
                 .dispatch(TIER_C)
                 .shader
         };
-        let matmul = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish }
+        let matmul = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish }
             .dispatch()
             .shader;
         for (kernel, shader) in [("matvec", matvec(1)), ("matvec_many", matvec(8)), ("matmul", matmul)] {

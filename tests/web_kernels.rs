@@ -51,13 +51,13 @@ async fn products_of_every_format() {
             let span = Span { position: 0, rows: vectors };
             let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
             let shape =
-                Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, outcome: Outcome::PLAIN, finish };
+                Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish };
             let step = gpu.upload("step", &[Step { position: 0, rows: vectors, drawn: 0, token: 0 }]).unwrap();
             let bindings = [&w.quants, &w.scales, &x, &step, &y].map(Binding::from).to_vec();
             let actual = run(&gpu, &[(shape.dispatch(gpu.capabilities()), bindings.clone())], span, &y).await;
             let off = worst(&actual[..expected.len()], &expected);
             assert!(off < 1e-5, "matvec {format:?} x {vectors} off by {off}");
-            let shape = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, outcome: Outcome::PLAIN, finish };
+            let shape = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish };
             let actual = run(&gpu, &[(shape.dispatch(), bindings)], span, &y).await;
             let off = worst(&actual[..expected.len()], &expected);
             assert!(off < 1e-5, "matmul {format:?} x {vectors} off by {off}");

@@ -4,6 +4,7 @@ use super::experts::ExpertRows;
 use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
+use super::variant::MatmulVariant;
 use crate::gpu::{Access, Dispatch, Grid, Traffic};
 
 /// `X Wᵀ` for the step's rows. Bindings: quants, scales, x, those of `finish`, the bias, and where there are experts the choices (if `finish`
@@ -22,6 +23,8 @@ pub struct Matmul {
     pub tile_tokens: u32,
     /// W holds the rows of several experts; rows of y are choices.
     pub experts: Option<ExpertRows>,
+    /// How it is computed.
+    pub variant: MatmulVariant,
     /// What the products go through,
     pub outcome: Outcome,
     /// and what becomes of them.

@@ -4,6 +4,7 @@ use super::experts::ExpertRows;
 use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
+use super::variant::MatvecVariant;
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
 /// `W x` for `vectors` vectors. Bindings: quants, scales, x, those of `finish`, the bias, and the choices where there are experts.
@@ -23,6 +24,8 @@ pub struct Matvec {
     pub norm: Option<DeferredNorm>,
     /// W holds the rows of several experts; one vector only.
     pub experts: Option<ExpertRows>,
+    /// How it is spread over the device, and how it multiplies.
+    pub variant: MatvecVariant,
     /// What the products go through,
     pub outcome: Outcome,
     /// and what becomes of them.
@@ -38,8 +41,6 @@ pub struct DeferredNorm {
     pub partials: u32,
 }
 
-const WORKGROUP: u32 = 64;
-
 impl Matvec {
     /// The dispatch.
     pub fn dispatch(&self, capabilities: Capabilities) -> Dispatch {
@@ -53,7 +54,7 @@ impl Matvec {
             .uint("X_STRIDE", self.x_stride / 4)
             .uint("NORM_PARTIALS", partials)
             .float("NORM_EPSILON", self.norm.map_or(0.0, |norm| norm.epsilon));
-        let mut source = self.format.read(source).reduce(WORKGROUP, self.group(), capabilities);
+        let mut source = self.format.read(source).reduce(self.variant.workgroup, self.group(), capabilities);
         let mut bindings = vec![Access::Read; 3];
         bindings.extend(self.finish.bindings(&self.outcome));
         if self.experts.is_some() || self.finish.is_weighted() {
@@ -90,7 +91,7 @@ impl Matvec {
 
     /// Workgroups of the dispatch, each of which leaves one partial where `finish` makes some.
     pub fn workgroups(&self) -> u32 {
-        self.rows.div_ceil(8).div_ceil(WORKGROUP / self.group())
+        self.rows.div_ceil(8).div_ceil(self.variant.workgroup / self.group())
     }
 
     /// Units of 8 columns that an invocation takes in one turn: few enough that their weights and inputs do not need too many registers.
@@ -100,12 +101,13 @@ impl Matvec {
 
     /// Invocations that share two quads: enough to split the columns evenly, few enough that little of them idles.
     fn group(&self) -> u32 {
-        match self.k / (8 * self.run()) {
+        let group = match self.k / (8 * self.run()) {
             0..=15 => 4,
             16..=63 => 8,
             64..=127 => 16,
             _ => 32,
-        }
+        };
+        (group * self.variant.spread).min(self.variant.workgroup)
     }
 }
 

@@ -19,6 +19,7 @@ mod norm;
 mod repack;
 mod sample;
 mod source;
+mod variant;
 mod weigh;
 
 pub use embed::{Embed, embed_reference};
@@ -35,4 +36,5 @@ pub use norm::{Norm, NormKind, NormTarget, rms_norm_reference};
 pub use repack::{Reorder, Repack, RepackChunk};
 pub use sample::{Next, SamplePick, SamplingGpu, Sequence, penalty_reference, philox_reference, sample_reference};
 pub use source::Step;
+pub use variant::{Arithmetic, MatmulVariant, MatvecVariant, Tiling};
 pub use weigh::Weigh;
