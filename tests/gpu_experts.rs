@@ -254,8 +254,18 @@ fn one_token_through_its_experts() {
                 for (first, count, matrix) in &shards.matrices {
                     let experts =
                         Some(ExpertRows { first: *first, count: *count, total: experts, used, of_choices: false, rows: 256 });
-                    let kernel =
-                        Matvec { format, rows, k, vectors: 1, x_stride: k, norm, experts, outcome: Outcome::PLAIN, finish };
+                    let kernel = Matvec {
+                        format,
+                        rows,
+                        k,
+                        vectors: 1,
+                        x_stride: k,
+                        norm,
+                        experts,
+                        variant: Default::default(),
+                        outcome: Outcome::PLAIN,
+                        finish,
+                    };
                     let bindings = [&matrix.quants, &matrix.scales, &x_buffer, &step, &hidden, &routing_buffer].map(Buffer::whole);
                     plan.push(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings);
                 }
@@ -291,7 +301,18 @@ fn one_token_through_its_experts() {
                         true => Finish::Residual { k: rows, first: 0, weighted_stride: 0, partial_first: 0 },
                         false => Finish::Store { y_stride: rows, y_first: 0, accumulate: true },
                     };
-                    let kernel = Matvec { format, rows, k, vectors: 1, x_stride: k, norm: None, experts, outcome, finish };
+                    let kernel = Matvec {
+                        format,
+                        rows,
+                        k,
+                        vectors: 1,
+                        x_stride: k,
+                        norm: None,
+                        experts,
+                        variant: Default::default(),
+                        outcome,
+                        finish,
+                    };
                     partials = kernel.workgroups();
                     let mut bindings: Vec<Binding> =
                         [&matrix.quants, &matrix.scales, &x_buffer, &step, &y].map(Buffer::whole).into();
@@ -350,14 +371,24 @@ fn many_tokens_through_their_experts() {
                     for (first, count, matrix) in &shards.matrices {
                         let experts =
                             Some(ExpertRows { first: *first, count: *count, total: experts, used, of_choices, rows: capacity });
-                        let kernel = Matmul { format, rows, k, x_stride: k, tile_tokens, experts, outcome: Outcome::PLAIN, finish };
+                        let kernel = Matmul {
+                            format,
+                            rows,
+                            k,
+                            x_stride: k,
+                            tile_tokens,
+                            experts,
+                            variant: Default::default(),
+                            outcome: Outcome::PLAIN,
+                            finish,
+                        };
                         let mut bindings = vec![&matrix.quants, &matrix.scales, &x_buffer, &step, &y];
                         if !of_choices {
                             bindings.push(&routing_buffer);
                         }
                         bindings.push(&lists);
                         let bindings: Vec<Binding> = bindings.into_iter().map(Buffer::whole).collect();
-                        plan.push(&gpu, &kernel.dispatch(), &bindings);
+                        plan.push(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings);
                     }
                     gpu.run(&plan, Span { position: 4, rows: tokens });
                     let mut after: Vec<f32> = download(&gpu, &y);

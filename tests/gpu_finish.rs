@@ -50,13 +50,24 @@ fn swiglu_of_interleaved_matrices() {
                         vectors: tokens,
                         x_stride: k,
                         norm: None,
-                        experts: None, variant: Default::default(),
+                        experts: None,
+                        variant: Default::default(),
                         outcome: Outcome::PLAIN,
                         finish,
                     }
                     .dispatch(gpu.capabilities()),
-                    _ => Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish }
-                        .dispatch(),
+                    _ => Matmul {
+                        format,
+                        rows,
+                        k,
+                        x_stride: k,
+                        tile_tokens: 64,
+                        experts: None,
+                        variant: Default::default(),
+                        outcome: Outcome::PLAIN,
+                        finish,
+                    }
+                    .dispatch(gpu.capabilities()),
                 };
                 let bindings = [&both[0], &both[1], &x, &step(&gpu, tokens), &y].map(Buffer::whole);
                 let after = run(&gpu, &dispatch, &bindings, Span { position: 4, rows: tokens }, &y);
@@ -88,7 +99,18 @@ fn a_norm_deferred_across_products() {
 
             let product = |rows, partial_first, first| {
                 let finish = Finish::Residual { k: embedding, first, weighted_stride: 0, partial_first };
-                Matvec { format, rows, k, vectors: 1, x_stride: k, norm: None, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish }
+                Matvec {
+                    format,
+                    rows,
+                    k,
+                    vectors: 1,
+                    x_stride: k,
+                    norm: None,
+                    experts: None,
+                    variant: Default::default(),
+                    outcome: Outcome::PLAIN,
+                    finish,
+                }
             };
             let partials: u32 = shards.iter().filter(|s| s.1 > 0).map(|&(_, rows, _)| product(rows, 0, 0).workgroups()).sum();
             let residual = gpu.upload("residual", &before).unwrap();
@@ -113,7 +135,8 @@ fn a_norm_deferred_across_products() {
                 vectors: 1,
                 x_stride: embedding,
                 norm,
-                experts: None, variant: Default::default(),
+                experts: None,
+                variant: Default::default(),
                 outcome: Outcome::PLAIN,
                 finish,
             };

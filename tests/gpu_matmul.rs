@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, SORTS, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Finish, Format, Matmul, Outcome, Step, matvec_reference};
+use kinglet::kernels::{Finish, Format, Matmul, MatmulVariant, Outcome, Step, Tiling, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -17,8 +17,15 @@ const TOLERANCE: f64 = 5e-7;
 /// What a kernel must neither read nor write.
 const UNTOUCHED: f32 = 1e30;
 
-/// Runs `kernel` on `tokens` rows in buffers that hold three rows more.
+/// Runs `kernel` in every tiling on `tokens` rows in buffers that hold three rows more.
 fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
+    for tiling in [Tiling::Shared, Tiling::Rows] {
+        let variant = MatmulVariant { tiling, ..MatmulVariant::default() };
+        check_tiling(gpu, random, Matmul { variant, ..kernel }, tokens);
+    }
+}
+
+fn check_tiling(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
     let [rows, k, capacity] = [kernel.rows, kernel.k, tokens + 3].map(|n| n as usize);
     let Finish::Store { y_stride, y_first, accumulate } = kernel.finish else { panic!("{kernel:?} does not store") };
     let [x_stride, y_stride, y_first] = [kernel.x_stride, y_stride, y_first].map(|n| n as usize);
@@ -46,7 +53,7 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
     let bindings = [&matrix.quants, &matrix.scales, &x_buffer, &step, &y_buffer].map(|buffer| buffer.whole());
     // The grid may be larger than the step: the kernel goes by the step.
     let span = Span { position: 11, rows: capacity as u32 };
-    let after = run(gpu, &kernel.dispatch(), &bindings, span, &y_buffer);
+    let after = run(gpu, &kernel.dispatch(gpu.capabilities()), &bindings, span, &y_buffer);
     let after: Vec<_> = after[..capacity * y_stride].chunks_exact(y_stride).collect();
     let actual: Vec<f32> = after.iter().take(used).flat_map(|y| y[y_first..][..rows].to_vec()).collect();
     let error = worst_sum(&actual, &expected, &sizes);
@@ -65,7 +72,8 @@ fn kernel(format: Format, rows: u32, k: u32) -> Matmul {
         k,
         x_stride: k,
         tile_tokens: 64,
-        experts: None, variant: Default::default(),
+        experts: None,
+        variant: Default::default(),
         outcome: Outcome::PLAIN,
         finish: Finish::Store { y_stride: padded, y_first: 0, accumulate: false },
     }
@@ -87,14 +95,7 @@ fn odd_shapes_of_every_format() {
                 check(
                     &gpu,
                     &mut random,
-                    Matmul {
-                        x_stride: plain.k + 4 * (i as u32 % 3),
-                        tile_tokens: [32, 64][i % 2],
-                        experts: None, variant: Default::default(),
-                        outcome: Outcome::PLAIN,
-                        finish,
-                        ..plain
-                    },
+                    Matmul { x_stride: plain.k + 4 * (i as u32 % 3), tile_tokens: [32, 64][i % 2], finish, ..plain },
                     tokens,
                 );
             }

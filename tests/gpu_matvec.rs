@@ -55,7 +55,18 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matvec) {
 fn kernel(format: Format, rows: u32, k: u32, vectors: u32) -> Matvec {
     let padded = rows.next_multiple_of(4);
     let finish = Finish::Store { y_stride: padded, y_first: 0, accumulate: false };
-    Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish }
+    Matvec {
+        format,
+        rows,
+        k,
+        vectors,
+        x_stride: k,
+        norm: None,
+        experts: None,
+        variant: Default::default(),
+        outcome: Outcome::PLAIN,
+        finish,
+    }
 }
 
 #[test]
@@ -76,7 +87,14 @@ fn every_number_of_vectors_and_odd_shapes() {
                 check(
                     &gpu,
                     &mut random,
-                    Matvec { x_stride: plain.k + 4 * (vectors % 3), experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish, ..plain },
+                    Matvec {
+                        x_stride: plain.k + 4 * (vectors % 3),
+                        experts: None,
+                        variant: Default::default(),
+                        outcome: Outcome::PLAIN,
+                        finish,
+                        ..plain
+                    },
                 );
             }
         }

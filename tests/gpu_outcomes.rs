@@ -70,11 +70,26 @@ impl Case {
 
     fn dispatch(&self, gpu: &Gpu, rows: u32, tokens: u32, outcome: Outcome, finish: Finish) -> (Dispatch, u32) {
         let (format, k) = (Self::FORMAT, self.k);
-        let matvec = Matvec { format, rows, k, vectors: tokens.min(8), x_stride: k, norm: None, experts: None, variant: Default::default(), outcome, finish };
+        let matvec = Matvec {
+            format,
+            rows,
+            k,
+            vectors: tokens.min(8),
+            x_stride: k,
+            norm: None,
+            experts: None,
+            variant: Default::default(),
+            outcome,
+            finish,
+        };
         if tokens <= 8 {
             return (matvec.dispatch(gpu.capabilities()), matvec.workgroups());
         }
-        (Matmul { format, rows, k, x_stride: k, tile_tokens: 32, experts: None, variant: Default::default(), outcome, finish }.dispatch(), 0)
+        (
+            Matmul { format, rows, k, x_stride: k, tile_tokens: 32, experts: None, variant: Default::default(), outcome, finish }
+                .dispatch(gpu.capabilities()),
+            0,
+        )
     }
 }
 

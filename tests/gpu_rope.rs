@@ -53,15 +53,24 @@ fn run(gpu: &Gpu, kernel: RopeKv, turns: &[u32], qkv: &[f32], span: Span, split:
                 vectors: span.rows,
                 x_stride: size,
                 norm: None,
-                experts: None, variant: Default::default(),
+                experts: None,
+                variant: Default::default(),
                 outcome: Outcome::PLAIN,
                 finish,
             }
             .dispatch(gpu.capabilities()),
-            _ => {
-                Matmul { format, rows, k: k_size, x_stride: size, tile_tokens: 64, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish }
-                    .dispatch()
+            _ => Matmul {
+                format,
+                rows,
+                k: k_size,
+                x_stride: size,
+                tile_tokens: 64,
+                experts: None,
+                variant: Default::default(),
+                outcome: Outcome::PLAIN,
+                finish,
             }
+            .dispatch(gpu.capabilities()),
         };
         let quants = identity(gpu, size, first);
         plan.push(gpu, &dispatch, &[&quants, &quants, &qkv, &step, &turns, &q, &k, &v].map(Buffer::whole));

@@ -59,7 +59,8 @@ impl<'a> Sampler<'a> {
             vectors: 1,
             x_stride: 8,
             norm: None,
-            experts: None, variant: Default::default(),
+            experts: None,
+            variant: Default::default(),
             outcome: Outcome::PLAIN,
             finish,
         };

@@ -5,8 +5,8 @@
 use kinglet::gpu::{Access, Capabilities, Shader};
 use kinglet::kernels::{
     Activation, Attention, DeferredNorm, Embed, ExpertRows, Finish, Format, Gated, GroupChoices, HeadNorm, HeadNormOver, Heads,
-    KvType, Matmul, Matvec, Next, Norm, NormKind, NormTarget, Outcome, Reorder, Repack, RopeKv, Route, SamplePick, SumChoices,
-    Weigh,
+    KvType, Matmul, MatmulVariant, Matvec, Next, Norm, NormKind, NormTarget, Outcome, Reorder, Repack, RopeKv, Route, SamplePick,
+    SumChoices, Tiling, Weigh,
 };
 
 const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false };
@@ -24,16 +24,31 @@ fn outcomes(shaders: &mut Vec<Shader>, format: Format, outcome: Outcome, finish:
     let row_alone = matches!(finish, Finish::Residual { .. } | Finish::Logits { .. });
     if !row_alone {
         for tile_tokens in [32, 64] {
-            shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, variant: Default::default(), outcome, finish }.dispatch().shader);
+            let matmul =
+                Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, variant: Default::default(), outcome, finish };
+            shaders.push(matmul.dispatch(TIER_C).shader);
+            let variant = MatmulVariant { tiling: Tiling::Rows, ..Default::default() };
+            shaders.push(Matmul { variant, ..matmul }.dispatch(SUBGROUPS).shader);
         }
     }
     for vectors in if row_alone { vec![1] } else { vec![1, 8] } {
         for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })] {
             for capabilities in [TIER_C, SUBGROUPS] {
                 shaders.push(
-                    Matvec { format, rows, k, vectors, x_stride: k, norm, experts: None, variant: Default::default(), outcome, finish }
-                        .dispatch(capabilities)
-                        .shader,
+                    Matvec {
+                        format,
+                        rows,
+                        k,
+                        vectors,
+                        x_stride: k,
+                        norm,
+                        experts: None,
+                        variant: Default::default(),
+                        outcome,
+                        finish,
+                    }
+                    .dispatch(capabilities)
+                    .shader,
                 );
             }
         }
@@ -200,13 +215,28 @@ fn experts(shaders: &mut Vec<Shader>) {
             let outcome = Outcome { scale: 0.22, ..Outcome::PLAIN };
             for norm in [None, Some(DeferredNorm { epsilon: 1e-5, partials: 9 })].into_iter().take(if of_choices { 1 } else { 2 }) {
                 for capabilities in [TIER_C, SUBGROUPS] {
-                    let matvec = Matvec { format, rows, k, vectors: 1, x_stride: k, norm, experts, variant: Default::default(), outcome, finish };
+                    let matvec = Matvec {
+                        format,
+                        rows,
+                        k,
+                        vectors: 1,
+                        x_stride: k,
+                        norm,
+                        experts,
+                        variant: Default::default(),
+                        outcome,
+                        finish,
+                    };
                     shaders.push(matvec.dispatch(capabilities).shader);
                 }
             }
             let finish = if of_choices { store(false) } else { finish };
             for tile_tokens in [32, 64] {
-                shaders.push(Matmul { format, rows, k, x_stride: k, tile_tokens, experts, variant: Default::default(), outcome, finish }.dispatch().shader);
+                shaders.push(
+                    Matmul { format, rows, k, x_stride: k, tile_tokens, experts, variant: Default::default(), outcome, finish }
+                        .dispatch(TIER_C)
+                        .shader,
+                );
             }
         }
     }
@@ -310,13 +340,34 @@ fn dump_every_format() {
     let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
     for format in Format::ALL {
         let matvec = |vectors| {
-            Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish }
-                .dispatch(TIER_C)
-                .shader
+            Matvec {
+                format,
+                rows,
+                k,
+                vectors,
+                x_stride: k,
+                norm: None,
+                experts: None,
+                variant: Default::default(),
+                outcome: Outcome::PLAIN,
+                finish,
+            }
+            .dispatch(TIER_C)
+            .shader
         };
-        let matmul = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish }
-            .dispatch()
-            .shader;
+        let matmul = Matmul {
+            format,
+            rows,
+            k,
+            x_stride: k,
+            tile_tokens: 64,
+            experts: None,
+            variant: Default::default(),
+            outcome: Outcome::PLAIN,
+            finish,
+        }
+        .dispatch(TIER_C)
+        .shader;
         for (kernel, shader) in [("matvec", matvec(1)), ("matvec_many", matvec(8)), ("matmul", matmul)] {
             std::fs::write(directory.join(format!("{kernel} {}.wgsl", format.name())), shader.text(false)).unwrap();
         }

@@ -9,8 +9,8 @@ mod weights;
 use gpu::{Random, worst};
 use kinglet::gpu::{Binding, Dispatch, Gpu, GpuOptions, Plan, Span};
 use kinglet::kernels::{
-    Attention, Finish, Format, KvType, Matmul, Matvec, Norm, NormKind, NormTarget, Outcome, Step, matvec_reference,
-    rms_norm_reference,
+    Attention, Finish, Format, KvType, Matmul, MatmulVariant, Matvec, Norm, NormKind, NormTarget, Outcome, Step, Tiling,
+    matvec_reference, rms_norm_reference,
 };
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use weights::Matrix;
@@ -50,17 +50,40 @@ async fn products_of_every_format() {
             let y = gpu.buffer("y", 4 * u64::from(vectors * rows)).unwrap();
             let span = Span { position: 0, rows: vectors };
             let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
-            let shape =
-                Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish };
+            let shape = Matvec {
+                format,
+                rows,
+                k,
+                vectors,
+                x_stride: k,
+                norm: None,
+                experts: None,
+                variant: Default::default(),
+                outcome: Outcome::PLAIN,
+                finish,
+            };
             let step = gpu.upload("step", &[Step { position: 0, rows: vectors, drawn: 0, token: 0 }]).unwrap();
             let bindings = [&w.quants, &w.scales, &x, &step, &y].map(Binding::from).to_vec();
             let actual = run(&gpu, &[(shape.dispatch(gpu.capabilities()), bindings.clone())], span, &y).await;
             let off = worst(&actual[..expected.len()], &expected);
             assert!(off < 1e-5, "matvec {format:?} x {vectors} off by {off}");
-            let shape = Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, variant: Default::default(), outcome: Outcome::PLAIN, finish };
-            let actual = run(&gpu, &[(shape.dispatch(), bindings)], span, &y).await;
-            let off = worst(&actual[..expected.len()], &expected);
-            assert!(off < 1e-5, "matmul {format:?} x {vectors} off by {off}");
+            let shape = Matmul {
+                format,
+                rows,
+                k,
+                x_stride: k,
+                tile_tokens: 64,
+                experts: None,
+                variant: Default::default(),
+                outcome: Outcome::PLAIN,
+                finish,
+            };
+            for tiling in [Tiling::Shared, Tiling::Rows] {
+                let shape = Matmul { variant: MatmulVariant { tiling, ..Default::default() }, ..shape };
+                let actual = run(&gpu, &[(shape.dispatch(gpu.capabilities()), bindings.clone())], span, &y).await;
+                let off = worst(&actual[..expected.len()], &expected);
+                assert!(off < 1e-5, "matmul {format:?} x {vectors}, {tiling:?}, off by {off}");
+            }
         }
     }
 }

@@ -27,6 +27,13 @@ pub enum Grid {
         /// Rows that one workgroup handles.
         tile: u32,
     },
+    /// `y` workgroups for every `tile` rows, those of the same y one after the other: what they share stays in caches.
+    Tokens {
+        /// Rows that one workgroup handles.
+        tile: u32,
+        /// Workgroups in y.
+        y: u32,
+    },
     /// `x` workgroups for each of `choices` experts.
     Choices {
         /// Workgroups in x.
@@ -66,6 +73,7 @@ impl Grid {
                 [count.div_ceil(y), y, 1]
             }
             Grid::Rows { x, tile } => [x, span.rows.div_ceil(tile), 1],
+            Grid::Tokens { tile, y } => [span.rows.div_ceil(tile), y, 1],
             Grid::Choices { x, choices } => [x, choices, 1],
             Grid::Experts { x, tile, experts } => [x, span.rows.div_ceil(tile), experts],
             Grid::Context { x, tile, most } => [x, (span.position + span.rows).div_ceil(tile).min(most), 1],

@@ -4,8 +4,8 @@ use super::experts::ExpertRows;
 use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
-use super::variant::MatmulVariant;
-use crate::gpu::{Access, Dispatch, Grid, Traffic};
+use super::variant::{MatmulVariant, Tiling};
+use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
 /// `X Wᵀ` for the step's rows. Bindings: quants, scales, x, those of `finish`, the bias, and where there are experts the choices (if `finish`
 /// weighs them) and the lists of [`super::GroupChoices`].
@@ -33,18 +33,24 @@ pub struct Matmul {
 
 /// Weight rows of a workgroup's tile, as in `matmul.wgsl`.
 const TILE_ROWS: u32 = 64;
+/// Token rows of a workgroup's tile, as in `matmul_rows.wgsl`.
+const ROWS_TILE_TOKENS: u32 = 16;
 
 impl Matmul {
     /// The dispatch.
-    pub fn dispatch(&self) -> Dispatch {
+    pub fn dispatch(&self, capabilities: Capabilities) -> Dispatch {
         debug_assert!(self.k.is_multiple_of(self.format.block_columns()) && matches!(self.tile_tokens, 32 | 64));
         debug_assert!(!matches!(self.finish, Finish::Residual { .. } | Finish::Logits { .. }), "these are for one row");
-        let source = Source::new()
-            .uint("QUADS", self.rows.div_ceil(4))
-            .uint("K", self.k)
-            .uint("UNITS", self.k / 8)
-            .uint("X_STRIDE", self.x_stride / 4)
-            .uint("TILE_TOKENS", self.tile_tokens);
+        let source = Source::new().uint("QUADS", self.rows.div_ceil(4)).uint("K", self.k).uint("X_STRIDE", self.x_stride / 4);
+        let tiling = self.tiling(capabilities);
+        let (source, kernel) = match tiling {
+            Tiling::Shared => {
+                (source.uint("UNITS", self.k / 8).uint("TILE_TOKENS", self.tile_tokens), include_str!("../../shaders/matmul.wgsl"))
+            }
+            Tiling::Rows => {
+                (source.uint("WORKGROUP", self.rows_workgroup()).subgroups(), include_str!("../../shaders/matmul_rows.wgsl"))
+            }
+        };
         let mut bindings = vec![Access::Read; 3];
         bindings.extend(self.finish.bindings(&self.outcome));
         let mut source = self.format.read(source);
@@ -53,6 +59,7 @@ impl Matmul {
             bindings.push(Access::Read);
         }
         let source = match &self.experts {
+            None if tiling == Tiling::Rows => source,
             None => source.fragment(include_str!("../../shaders/lib/tokens_all.wgsl")),
             Some(experts) => {
                 let lists = bindings.len() as u32;
@@ -65,15 +72,15 @@ impl Matmul {
                     .fragment(include_str!("../../shaders/lib/tokens_routed.wgsl"))
             }
         };
-        let shader =
-            self.finish.source(source, &self.outcome).build("matmul", include_str!("../../shaders/matmul.wgsl"), &bindings);
+        let shader = self.finish.source(source, &self.outcome).build("matmul", kernel, &bindings);
         let planes = self.format.planes(self.rows, self.k);
         let (x, tile) = (self.rows.div_ceil(TILE_ROWS), self.tile_tokens);
         Dispatch {
             shader,
-            grid: match &self.experts {
-                None => Grid::Rows { x, tile },
-                Some(experts) => Grid::Experts { x, tile, experts: experts.count },
+            grid: match (&self.experts, tiling) {
+                (Some(experts), _) => Grid::Experts { x, tile, experts: experts.count },
+                (None, Tiling::Shared) => Grid::Rows { x, tile },
+                (None, Tiling::Rows) => Grid::Tokens { tile: ROWS_TILE_TOKENS, y: self.rows.div_ceil(4 * self.rows_workgroup()) },
             },
             traffic: Traffic {
                 // In a prompt every expert may be wanted.
@@ -81,6 +88,20 @@ impl Matmul {
                 per_row: 4 * u64::from(self.k) + self.finish.row_bytes(self.rows, &self.outcome),
                 ..Default::default()
             },
+        }
+    }
+
+    /// Invocations of a workgroup of `matmul_rows.wgsl`, each with a quad of weight rows: fewer where many would have none.
+    fn rows_workgroup(&self) -> u32 {
+        let [few, many] = [32, 64].map(|workgroup| self.rows.next_multiple_of(4 * workgroup));
+        if 10 * few < 9 * many { 32 } else { 64 }
+    }
+
+    /// The tiling that there is: lists of experts are read by shared tiles only, and [`Tiling::Rows`] needs subgroups.
+    fn tiling(&self, capabilities: Capabilities) -> Tiling {
+        match self.experts {
+            None if capabilities.subgroups => self.variant.tiling,
+            _ => Tiling::Shared,
         }
     }
 }

@@ -66,6 +66,12 @@ impl Source {
             .fragment(include_str!("../../shaders/lib/sequence.wgsl"))
     }
 
+    /// The text uses subgroup operations.
+    pub(super) fn subgroups(mut self) -> Self {
+        self.subgroups = true;
+        self
+    }
+
     /// The reduction over `group` consecutive invocations of workgroups of `workgroup`, and the entry point.
     pub(super) fn reduce(mut self, workgroup: u32, group: u32, capabilities: Capabilities) -> Self {
         debug_assert!(group.is_power_of_two() && workgroup.is_multiple_of(group));

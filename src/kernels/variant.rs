@@ -35,7 +35,7 @@ pub enum Tiling {
     /// A tile of weights and one of inputs in workgroup memory.
     #[default]
     Shared,
-    /// Weights in the registers of the invocation that owns their rows; all invocations read the same inputs at once.
+    /// Weights in the registers of the invocation that owns their rows; inputs pass from lane to lane of a subgroup.
     Rows,
 }
 

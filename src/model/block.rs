@@ -10,7 +10,8 @@ use super::weights::{Dense, FeedForward, GateUp, LayerWeights, Linear, NormWeigh
 use super::workspace::LayerCache;
 use crate::gpu::{Binding, Buffer, Plan};
 use crate::kernels::{
-    Attention, DeferredNorm, Finish, Gated, HeadNorm, Heads, KvType, Matmul, MatmulVariant, Matvec, MatvecVariant, Norm, NormKind, NormTarget, Outcome, RopeKv,
+    Attention, DeferredNorm, Finish, Gated, HeadNorm, Heads, KvType, Matmul, MatmulVariant, Matvec, MatvecVariant, Norm, NormKind,
+    NormTarget, Outcome, RopeKv,
 };
 use crate::weights::{Matrix, Shard};
 
@@ -305,8 +306,9 @@ impl<'a> Planner<'a> {
             None => Matvec { norm: input.norm, ..matvec }.dispatch(self.gpu.capabilities()),
             Some(tile_tokens) => {
                 let Matvec { format, rows, k, x_stride, experts, outcome, finish, .. } = matvec;
-                let variant = MatmulVariant::default();
-                Matmul { format, rows, k, x_stride, tile_tokens, experts, variant, outcome, finish }.dispatch()
+                let variant = MatmulVariant { tiling: crate::kernels::Tiling::Rows, ..MatmulVariant::default() };
+                Matmul { format, rows, k, x_stride, tile_tokens, experts, variant, outcome, finish }
+                    .dispatch(self.gpu.capabilities())
             }
         };
         let mut all = vec![shard.quants.clone(), shard.scales.clone(), input.x.whole()];
@@ -318,7 +320,18 @@ impl<'a> Planner<'a> {
 /// One shard's product.
 pub(super) fn product(matrix: &Matrix, shard: &Shard, outcome: Outcome, finish: Finish) -> Matvec {
     let (rows, k) = (shard.rows, matrix.columns);
-    Matvec { format: matrix.format, rows, k, vectors: 1, x_stride: k, norm: None, experts: None, variant: MatvecVariant::default(), outcome, finish }
+    Matvec {
+        format: matrix.format,
+        rows,
+        k,
+        vectors: 1,
+        x_stride: k,
+        norm: None,
+        experts: None,
+        variant: MatvecVariant::default(),
+        outcome,
+        finish,
+    }
 }
 
 fn rope_kv(config: &ModelConfig, layer: u32, context: u32, capacity: u32, kv_type: KvType) -> RopeKv {
