@@ -19,7 +19,7 @@ const UNTOUCHED: f32 = 1e30;
 
 /// Runs `kernel` in every tiling on `tokens` rows in buffers that hold three rows more.
 fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
-    for tiling in [Tiling::Shared, Tiling::Rows] {
+    for tiling in [Tiling::Shared, Tiling::Rows { lanes: 4 }, Tiling::Rows { lanes: 8 }] {
         let variant = MatmulVariant { tiling, ..MatmulVariant::default() };
         check_tiling(gpu, random, Matmul { variant, ..kernel }, tokens);
     }

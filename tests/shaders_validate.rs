@@ -27,7 +27,7 @@ fn outcomes(shaders: &mut Vec<Shader>, format: Format, outcome: Outcome, finish:
             let matmul =
                 Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, variant: Default::default(), outcome, finish };
             shaders.push(matmul.dispatch(TIER_C).shader);
-            let variant = MatmulVariant { tiling: Tiling::Rows, ..Default::default() };
+            let variant = MatmulVariant { tiling: Tiling::Rows { lanes: 8 }, ..Default::default() };
             shaders.push(Matmul { variant, ..matmul }.dispatch(SUBGROUPS).shader);
         }
     }

@@ -47,9 +47,10 @@ impl Matmul {
             Tiling::Shared => {
                 (source.uint("UNITS", self.k / 8).uint("TILE_TOKENS", self.tile_tokens), include_str!("../../shaders/matmul.wgsl"))
             }
-            Tiling::Rows => {
-                (source.uint("WORKGROUP", self.rows_workgroup()).subgroups(), include_str!("../../shaders/matmul_rows.wgsl"))
-            }
+            Tiling::Rows { lanes } => (
+                source.uint("WORKGROUP", self.rows_workgroup()).uint("LANES", lanes).subgroups(),
+                include_str!("../../shaders/matmul_rows.wgsl"),
+            ),
         };
         let mut bindings = vec![Access::Read; 3];
         bindings.extend(self.finish.bindings(&self.outcome));
@@ -59,8 +60,13 @@ impl Matmul {
             bindings.push(Access::Read);
         }
         let source = match &self.experts {
-            None if tiling == Tiling::Rows => source,
-            None => source.fragment(include_str!("../../shaders/lib/tokens_all.wgsl")),
+            None => match tiling {
+                Tiling::Shared => source.fragment(include_str!("../../shaders/lib/tokens_all.wgsl")),
+                Tiling::Rows { lanes } => source.fragment(include_str!("../../shaders/lib/sums.wgsl")).fragment(match lanes {
+                    8 => include_str!("../../shaders/lib/lanes_8.wgsl"),
+                    _ => include_str!("../../shaders/lib/lanes_4.wgsl"),
+                }),
+            },
             Some(experts) => {
                 let lists = bindings.len() as u32;
                 bindings.push(Access::Read);
@@ -80,7 +86,9 @@ impl Matmul {
             grid: match (&self.experts, tiling) {
                 (Some(experts), _) => Grid::Experts { x, tile, experts: experts.count },
                 (None, Tiling::Shared) => Grid::Rows { x, tile },
-                (None, Tiling::Rows) => Grid::Tokens { tile: ROWS_TILE_TOKENS, y: self.rows.div_ceil(4 * self.rows_workgroup()) },
+                (None, Tiling::Rows { .. }) => {
+                    Grid::Tokens { tile: ROWS_TILE_TOKENS, y: self.rows.div_ceil(4 * self.rows_workgroup()) }
+                }
             },
             traffic: Traffic {
                 // In a prompt every expert may be wanted.
@@ -97,7 +105,7 @@ impl Matmul {
         if 10 * few < 9 * many { 32 } else { 64 }
     }
 
-    /// The tiling that there is: lists of experts are read by shared tiles only, and [`Tiling::Rows`] needs subgroups.
+    /// The tiling that there is: lists of experts are read by shared tiles only, and [`Tiling::Rows`] needs subgroups of its size.
     fn tiling(&self, capabilities: Capabilities) -> Tiling {
         match self.experts {
             None if capabilities.subgroups => self.variant.tiling,

@@ -36,7 +36,10 @@ pub enum Tiling {
     #[default]
     Shared,
     /// Weights in the registers of the invocation that owns their rows; inputs pass from lane to lane of a subgroup.
-    Rows,
+    Rows {
+        /// Invocations that share inputs: 4, or 8 where no subgroup is smaller.
+        lanes: u32,
+    },
 }
 
 /// How a [`super::Matmul`] is computed.

@@ -306,7 +306,7 @@ impl<'a> Planner<'a> {
             None => Matvec { norm: input.norm, ..matvec }.dispatch(self.gpu.capabilities()),
             Some(tile_tokens) => {
                 let Matvec { format, rows, k, x_stride, experts, outcome, finish, .. } = matvec;
-                let variant = MatmulVariant { tiling: crate::kernels::Tiling::Rows, ..MatmulVariant::default() };
+                let variant = MatmulVariant { tiling: crate::kernels::Tiling::Rows { lanes: 8 }, ..MatmulVariant::default() };
                 Matmul { format, rows, k, x_stride, tile_tokens, experts, variant, outcome, finish }
                     .dispatch(self.gpu.capabilities())
             }
