@@ -4,7 +4,7 @@ use super::experts::ExpertRows;
 use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
-use super::variant::MatmulVariant;
+use super::variant::{Arithmetic, MatmulVariant};
 use crate::gpu::{Access, Dispatch, Grid, Traffic};
 
 /// `X Wᵀ` for the step's rows. Bindings: quants, scales, x, those of `finish`, the bias, and where there are experts the choices (if `finish`
@@ -35,6 +35,11 @@ pub struct Matmul {
 const TILE_ROWS: u32 = 64;
 
 impl Matmul {
+    /// How it multiplies: as its variant says, but in f32 where the format has no codes of 8 bits.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.variant.arithmetic.with(self.format)
+    }
+
     /// The dispatch.
     pub fn dispatch(&self) -> Dispatch {
         debug_assert!(self.k.is_multiple_of(self.format.block_columns()) && matches!(self.tile_tokens, 32 | 64));
@@ -47,7 +52,7 @@ impl Matmul {
             .uint("TILE_TOKENS", self.tile_tokens);
         let mut bindings = vec![Access::Read; 3];
         bindings.extend(self.finish.bindings(&self.outcome));
-        let mut source = self.format.read(source);
+        let mut source = self.format.read_for(self.arithmetic(), source);
         if self.finish.is_weighted() {
             source = source.uint("ROUTING_BINDING", bindings.len() as u32).fragment(include_str!("../../shaders/lib/routing.wgsl"));
             bindings.push(Access::Read);
@@ -65,8 +70,14 @@ impl Matmul {
                     .fragment(include_str!("../../shaders/lib/tokens_routed.wgsl"))
             }
         };
-        let shader =
-            self.finish.source(source, &self.outcome).build("matmul", include_str!("../../shaders/matmul.wgsl"), &bindings);
+        let (source, name, kernel) = match self.arithmetic() {
+            Arithmetic::F32 => (source, "matmul", include_str!("../../shaders/matmul.wgsl")),
+            Arithmetic::Int8 => {
+                let source = source.fragment(include_str!("../../shaders/lib/int8.wgsl"));
+                (source, "matmul_int8", include_str!("../../shaders/matmul_int8.wgsl"))
+            }
+        };
+        let shader = self.finish.source(source, &self.outcome).build(name, kernel, &bindings);
         let planes = self.format.planes(self.rows, self.k);
         let (x, tile) = (self.rows.div_ceil(TILE_ROWS), self.tile_tokens);
         Dispatch {
