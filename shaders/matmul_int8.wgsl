@@ -1,6 +1,6 @@
 // As matmul.wgsl, with inputs of 8 bits (lib/int8.wgsl), which each tile rounds for itself: by token row, and by 32 columns or the 16 that share
 // a scale of the weights. A tile's weights stay codes. Sums of a block are exact integers; they meet the scales as f32.
-// Invocation (i, j) owns the quads 2 i and 2 i + 1 and the token rows j, j + TILE_FOURS, j + 2 TILE_FOURS and j + 3 TILE_FOURS.
+// Invocation (i, j) owns the quads 2 i and 2 i + 1 and the token rows 4 j to 4 j + 3.
 
 @group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
 
@@ -10,32 +10,34 @@ const TILE_UNITS: u32 = TILE_K / 8u;
 const TILE_FOURS: u32 = TILE_TOKENS / 4u;
 const WORKGROUP: u32 = TILE_QUADS / 2u * TILE_FOURS;
 
-// A tile's blocks, and halves of 16 columns in each.
+// A tile's blocks, and halves in each.
 const BLOCKS: u32 = select(1u, 2u, UNITS_PER_BLOCK == 2u);
 const HALVES: u32 = 2u / BLOCKS;
 
-// Even quads before odd ones. [columns / 4][quad], words of 4 rows; and [block][quad].
-var<workgroup> w_tile: array<vec4<u32>, TILE_K / 4u * TILE_QUADS>;
-var<workgroup> w_scales: array<vec4<f32>, BLOCKS * TILE_QUADS>;
-var<workgroup> w_offsets: array<vec4<f32>, BLOCKS * TILE_QUADS>;
-// [half][token], 16 columns of one token; and [block][token], the scale and the scaled sum of a block's inputs.
-var<workgroup> x_tile: array<vec4<u32>, 2u * TILE_TOKENS>;
-var<workgroup> x_scales: array<vec2<f32>, BLOCKS * TILE_TOKENS>;
+// Even quads before odd ones, so that neighbours read neighbouring 16 bytes. [half][word][quad % 2][quad / 2], words of 4 rows;
+// and [block][quad % 2][quad / 2]. Nested, so that one index is computed, and held in bounds, for many reads.
+var<workgroup> w_tile: array<array<array<array<vec4<u32>, TILE_QUADS / 2u>, 2>, 4>, 2>;
+var<workgroup> w_scales: array<array<array<vec4<f32>, TILE_QUADS / 2u>, 2>, BLOCKS>;
+var<workgroup> w_offsets: array<array<array<vec4<f32>, TILE_QUADS / 2u>, 2>, BLOCKS>;
+// [half][word][token / 4][token % 4]; and [block][token / 4][token % 4], the scale and the scaled sum of a block's inputs. No vectors, for
+// invocations that write neighbouring components of one may write all of it.
+var<workgroup> x_tile: array<array<array<array<u32, 4>, TILE_FOURS>, 4>, 2>;
+var<workgroup> x_scales: array<array<array<f32, 4>, TILE_FOURS>, BLOCKS>;
+var<workgroup> x_sums: array<array<array<f32, 4>, TILE_FOURS>, BLOCKS>;
 
 fn load_weights(expert: u32, at: u32, first_quad: u32, k: u32) {
   let quad = at % TILE_QUADS;
   let unit = at / TILE_QUADS;
   let source = (first_quad_of(expert) + min(first_quad + quad, QUADS - 1u)) * UNITS + k / 8u + unit;
   let codes = unit_quants(source);
-  let place = (quad % 2u) * (TILE_QUADS / 2u) + quad / 2u;
-  w_tile[2u * unit * TILE_QUADS + place] = codes.lo;
-  w_tile[(2u * unit + 1u) * TILE_QUADS + place] = codes.hi;
+  w_tile[unit / 2u][unit % 2u * 2u][quad % 2u][quad / 2u] = codes.lo;
+  w_tile[unit / 2u][unit % 2u * 2u + 1u][quad % 2u][quad / 2u] = codes.hi;
   if (unit % (TILE_UNITS / BLOCKS) == 0u) {
     let scales = block_scales(source / UNITS_PER_BLOCK);
     let block = unit / (TILE_UNITS / BLOCKS);
-    w_scales[block * TILE_QUADS + place] = scales.scale;
+    w_scales[block][quad % 2u][quad / 2u] = scales.scale;
     if (HAS_OFFSET) {
-      w_offsets[block * TILE_QUADS + place] = scales.offset;
+      w_offsets[block][quad % 2u][quad / 2u] = scales.offset;
     }
   }
 }
@@ -46,11 +48,6 @@ fn magnitudes(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> vec4<f3
 
 fn rounded(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, inverse: f32) -> vec4<u32> {
   return vec4<u32>(packed(a, inverse), packed(b, inverse), packed(c, inverse), packed(d, inverse));
-}
-
-fn scale_and_sum(largest: f32, sums: vec4<i32>) -> vec2<f32> {
-  let scale = largest * (1.0 / 127.0);
-  return vec2<f32>(scale, scale * f32(sums.x + sums.y + sums.z + sums.w));
 }
 
 // Rows beyond the end are read as if they were the last: no product with them is kept.
@@ -72,17 +69,33 @@ fn load_inputs(expert: u32, token: u32, first_token: u32, k: u32) {
   }
   let lo = rounded(x0, x1, x2, x3, 127.0 / largest_lo);
   let hi = rounded(x4, x5, x6, x7, 127.0 / largest_hi);
-  x_tile[token] = lo;
-  x_tile[TILE_TOKENS + token] = hi;
-  if (BLOCKS == 1u) {
-    x_scales[token] = scale_and_sum(largest_lo, dots(lo, ONES) + dots(hi, ONES));
-  } else {
-    x_scales[token] = scale_and_sum(largest_lo, dots(lo, ONES));
-    x_scales[(BLOCKS - 1u) * TILE_TOKENS + token] = scale_and_sum(largest_hi, dots(hi, ONES));
+  let t = token % 4u;
+  let j = token / 4u;
+  x_tile[0][0][j][t] = lo.x;
+  x_tile[0][1][j][t] = lo.y;
+  x_tile[0][2][j][t] = lo.z;
+  x_tile[0][3][j][t] = lo.w;
+  x_tile[1][0][j][t] = hi.x;
+  x_tile[1][1][j][t] = hi.y;
+  x_tile[1][2][j][t] = hi.z;
+  x_tile[1][3][j][t] = hi.w;
+  let scale_lo = largest_lo * (1.0 / 127.0);
+  let scale_hi = largest_hi * (1.0 / 127.0);
+  x_scales[0][j][t] = scale_lo;
+  x_scales[BLOCKS - 1u][j][t] = scale_hi;
+  if (HAS_OFFSET) {
+    let sums_lo = dots(lo, ONES);
+    let sums_hi = dots(hi, ONES);
+    let sum_lo = sums_lo.x + sums_lo.y + sums_lo.z + sums_lo.w;
+    let sum_hi = sums_hi.x + sums_hi.y + sums_hi.z + sums_hi.w;
+    x_sums[0][j][t] = scale_lo * f32(select(sum_lo, sum_lo + sum_hi, BLOCKS == 1u));
+    if (BLOCKS == 2u) {
+      x_sums[BLOCKS - 1u][j][t] = scale_hi * f32(sum_hi);
+    }
   }
 }
 
-// Something of 4 rows for each of an invocation's 4 tokens.
+// What an invocation has of one quad for each of its 4 tokens.
 struct Sums {
   t0: vec4<i32>,
   t1: vec4<i32>,
@@ -97,53 +110,40 @@ struct Products {
   t3: vec4<f32>,
 }
 
-// 16 columns of each of the tokens.
-struct Inputs {
-  t0: vec4<u32>,
-  t1: vec4<u32>,
-  t2: vec4<u32>,
-  t3: vec4<u32>,
+struct SumsOfQuads {
+  a: Sums,
+  b: Sums,
 }
 
-fn inputs_at(at: u32) -> Inputs {
-  return Inputs(x_tile[at], x_tile[at + TILE_FOURS], x_tile[at + 2u * TILE_FOURS], x_tile[at + 3u * TILE_FOURS]);
+fn plus_word(sums: Sums, w: vec4<u32>, inputs: vec4<u32>) -> Sums {
+  return Sums(sums.t0 + dots(w, inputs.x), sums.t1 + dots(w, inputs.y), sums.t2 + dots(w, inputs.z), sums.t3 + dots(w, inputs.w));
 }
 
-fn plus_half(sums: Sums, at: u32, inputs: Inputs) -> Sums {
-  let w0 = w_tile[at];
-  let w1 = w_tile[at + TILE_QUADS];
-  let w2 = w_tile[at + 2u * TILE_QUADS];
-  let w3 = w_tile[at + 3u * TILE_QUADS];
-  return Sums(
-    sums.t0 + dots(w0, inputs.t0.x) + dots(w1, inputs.t0.y) + dots(w2, inputs.t0.z) + dots(w3, inputs.t0.w),
-    sums.t1 + dots(w0, inputs.t1.x) + dots(w1, inputs.t1.y) + dots(w2, inputs.t1.z) + dots(w3, inputs.t1.w),
-    sums.t2 + dots(w0, inputs.t2.x) + dots(w1, inputs.t2.y) + dots(w2, inputs.t2.z) + dots(w3, inputs.t2.w),
-    sums.t3 + dots(w0, inputs.t3.x) + dots(w1, inputs.t3.y) + dots(w2, inputs.t3.z) + dots(w3, inputs.t3.w),
-  );
+fn plus_words(sums: SumsOfQuads, half: u32, word: u32, i: u32, j: u32) -> SumsOfQuads {
+  let inputs = vec4<u32>(x_tile[half][word][j][0], x_tile[half][word][j][1], x_tile[half][word][j][2], x_tile[half][word][j][3]);
+  return SumsOfQuads(plus_word(sums.a, w_tile[half][word][0][i], inputs), plus_word(sums.b, w_tile[half][word][1][i], inputs));
 }
 
-fn plus_block(products: Products, block: u32, quad: u32, token: u32, lo: Inputs, hi: Inputs) -> Products {
-  let none = vec4<i32>(0);
-  var sums = plus_half(Sums(none, none, none, none), HALVES * block * 4u * TILE_QUADS + quad, lo);
-  if (HALVES == 2u) {
-    sums = plus_half(sums, 4u * TILE_QUADS + quad, hi);
-  }
-  let scale = w_scales[block * TILE_QUADS + quad];
-  let at = block * TILE_TOKENS + token;
-  let s0 = x_scales[at];
-  let s1 = x_scales[at + TILE_FOURS];
-  let s2 = x_scales[at + 2u * TILE_FOURS];
-  let s3 = x_scales[at + 3u * TILE_FOURS];
-  var t0 = products.t0 + s0.x * scale * vec4<f32>(sums.t0);
-  var t1 = products.t1 + s1.x * scale * vec4<f32>(sums.t1);
-  var t2 = products.t2 + s2.x * scale * vec4<f32>(sums.t2);
-  var t3 = products.t3 + s3.x * scale * vec4<f32>(sums.t3);
+// Written out: with a loop the compiler for AMD needs a tenth more instructions.
+fn plus_half(sums: SumsOfQuads, half: u32, i: u32, j: u32) -> SumsOfQuads {
+  return plus_words(plus_words(plus_words(plus_words(sums, half, 0u, i, j), half, 1u, i, j), half, 2u, i, j), half, 3u, i, j);
+}
+
+// Adds a block's sums for the even (parity 0) or the odd of an invocation's quads.
+fn plus_scaled(products: Products, sums: Sums, block: u32, parity: u32, i: u32, j: u32) -> Products {
+  let scale = w_scales[block][parity][i];
+  let of_inputs = x_scales[block][j];
+  var t0 = products.t0 + of_inputs[0] * scale * vec4<f32>(sums.t0);
+  var t1 = products.t1 + of_inputs[1] * scale * vec4<f32>(sums.t1);
+  var t2 = products.t2 + of_inputs[2] * scale * vec4<f32>(sums.t2);
+  var t3 = products.t3 + of_inputs[3] * scale * vec4<f32>(sums.t3);
   if (HAS_OFFSET) {
-    let offset = w_offsets[block * TILE_QUADS + quad];
-    t0 += offset * s0.y;
-    t1 += offset * s1.y;
-    t2 += offset * s2.y;
-    t3 += offset * s3.y;
+    let offset = w_offsets[block][parity][i];
+    let inputs = x_sums[block][j];
+    t0 += offset * inputs[0];
+    t1 += offset * inputs[1];
+    t2 += offset * inputs[2];
+    t3 += offset * inputs[3];
   }
   return Products(t0, t1, t2, t3);
 }
@@ -158,9 +158,9 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   }
   let i = index % (TILE_QUADS / 2u);
   let j = index / (TILE_QUADS / 2u);
-  let none = vec4<f32>(0.0);
-  var a = Products(none, none, none, none);
-  var b = Products(none, none, none, none);
+  let nothing = Sums(vec4<i32>(0), vec4<i32>(0), vec4<i32>(0), vec4<i32>(0));
+  var a = Products(vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0));
+  var b = Products(vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0));
   for (var k = 0u; k < K; k += TILE_K) {
     // 64 units and TILE_TOKENS inputs: with 128 invocations one of them each, and half of a workgroup does nothing else.
     if (index < TILE_QUADS * TILE_UNITS) {
@@ -171,13 +171,12 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     }
     workgroupBarrier();
     for (var block = 0u; block < BLOCKS; block++) {
-      let lo = inputs_at(HALVES * block * TILE_TOKENS + j);
-      var hi = lo;
+      var sums = plus_half(SumsOfQuads(nothing, nothing), HALVES * block, i, j);
       if (HALVES == 2u) {
-        hi = inputs_at(TILE_TOKENS + j);
+        sums = plus_half(sums, 1u, i, j);
       }
-      a = plus_block(a, block, i, j, lo, hi);
-      b = plus_block(b, block, TILE_QUADS / 2u + i, j, lo, hi);
+      a = plus_scaled(a, sums.a, block, 0u, i, j);
+      b = plus_scaled(b, sums.b, block, 1u, i, j);
     }
     workgroupBarrier();
   }
@@ -185,7 +184,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     return;
   }
   for (var t = 0u; t < 4u; t++) {
-    let token = first_token + j + t * TILE_FOURS;
+    let token = first_token + 4u * j + t;
     if (token < row_count(expert)) {
       let a_t = select(select(a.t0, a.t1, t == 1u), select(a.t2, a.t3, t == 3u), t >= 2u);
       let b_t = select(select(b.t0, b.t1, t == 1u), select(b.t2, b.t3, t == 3u), t >= 2u);
