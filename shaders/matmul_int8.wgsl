@@ -19,11 +19,12 @@ const HALVES: u32 = 2u / BLOCKS;
 var<workgroup> w_tile: array<array<array<array<vec4<u32>, TILE_QUADS / 2u>, 2>, 4>, 2>;
 var<workgroup> w_scales: array<array<array<vec4<f32>, TILE_QUADS / 2u>, 2>, BLOCKS>;
 var<workgroup> w_offsets: array<array<array<vec4<f32>, TILE_QUADS / 2u>, 2>, BLOCKS>;
-// [half][word][token / 4][token % 4]; and [block][token / 4][token % 4], the scale and the scaled sum of a block's inputs. No vectors, for
-// invocations that write neighbouring components of one may write all of it.
+// [half][word][token / 4][token % 4]; and [block][token / 4][token % 4], of a block's inputs the scale, and of their sum what an offset
+// needs: CODE_OFFSET times it, or the bits of the scale times it. No vectors, for invocations that write neighbouring components of one may
+// write all of it.
 var<workgroup> x_tile: array<array<array<array<u32, 4>, TILE_FOURS>, 4>, 2>;
 var<workgroup> x_scales: array<array<array<f32, 4>, TILE_FOURS>, BLOCKS>;
-var<workgroup> x_sums: array<array<array<f32, 4>, TILE_FOURS>, BLOCKS>;
+var<workgroup> x_sums: array<array<array<i32, 4>, TILE_FOURS>, BLOCKS>;
 
 fn load_weights(expert: u32, at: u32, first_quad: u32, k: u32) {
   let quad = at % TILE_QUADS;
@@ -36,7 +37,7 @@ fn load_weights(expert: u32, at: u32, first_quad: u32, k: u32) {
     let scales = block_scales(source / UNITS_PER_BLOCK);
     let block = unit / (TILE_UNITS / BLOCKS);
     w_scales[block][quad % 2u][quad / 2u] = scales.scale;
-    if (HAS_OFFSET) {
+    if (ADDS_OFFSET) {
       w_offsets[block][quad % 2u][quad / 2u] = scales.offset;
     }
   }
@@ -48,6 +49,10 @@ fn magnitudes(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> vec4<f3
 
 fn rounded(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, inverse: f32) -> vec4<u32> {
   return vec4<u32>(packed(a, inverse), packed(b, inverse), packed(c, inverse), packed(d, inverse));
+}
+
+fn of_offset(sum: i32, scale: f32) -> i32 {
+  return select(CODE_OFFSET * sum, bitcast<i32>(scale * f32(sum)), ADDS_OFFSET);
 }
 
 // Rows beyond the end are read as if they were the last: no product with them is kept.
@@ -84,14 +89,14 @@ fn load_inputs(expert: u32, token: u32, first_token: u32, k: u32) {
   x_scales[0][j][t] = scale_lo;
   x_scales[BLOCKS - 1u][j][t] = scale_hi;
   if (HAS_OFFSET) {
-    let sums_lo = dots(lo, ONES);
-    let sums_hi = dots(hi, ONES);
-    let sum_lo = sums_lo.x + sums_lo.y + sums_lo.z + sums_lo.w;
-    let sum_hi = sums_hi.x + sums_hi.y + sums_hi.z + sums_hi.w;
-    x_sums[0][j][t] = scale_lo * f32(select(sum_lo, sum_lo + sum_hi, BLOCKS == 1u));
-    if (BLOCKS == 2u) {
-      x_sums[BLOCKS - 1u][j][t] = scale_hi * f32(sum_hi);
+    var sum_lo = total(dots(lo, ONES));
+    let sum_hi = total(dots(hi, ONES));
+    if (BLOCKS == 1u) {
+      sum_lo += sum_hi;
+    } else {
+      x_sums[BLOCKS - 1u][j][t] = of_offset(sum_hi, scale_hi);
     }
+    x_sums[0][j][t] = of_offset(sum_lo, scale_lo);
   }
 }
 
@@ -113,6 +118,15 @@ struct Products {
 struct SumsOfQuads {
   a: Sums,
   b: Sums,
+}
+
+// What the sums of a block begin with.
+fn first_sums(block: u32, j: u32) -> Sums {
+  if (CODE_OFFSET == 0) {
+    return Sums(vec4<i32>(0), vec4<i32>(0), vec4<i32>(0), vec4<i32>(0));
+  }
+  let first = x_sums[block][j];
+  return Sums(vec4<i32>(first[0]), vec4<i32>(first[1]), vec4<i32>(first[2]), vec4<i32>(first[3]));
 }
 
 fn plus_word(sums: Sums, w: vec4<u32>, inputs: vec4<u32>) -> Sums {
@@ -137,13 +151,13 @@ fn plus_scaled(products: Products, sums: Sums, block: u32, parity: u32, i: u32, 
   var t1 = products.t1 + of_inputs[1] * scale * vec4<f32>(sums.t1);
   var t2 = products.t2 + of_inputs[2] * scale * vec4<f32>(sums.t2);
   var t3 = products.t3 + of_inputs[3] * scale * vec4<f32>(sums.t3);
-  if (HAS_OFFSET) {
+  if (ADDS_OFFSET) {
     let offset = w_offsets[block][parity][i];
     let inputs = x_sums[block][j];
-    t0 += offset * inputs[0];
-    t1 += offset * inputs[1];
-    t2 += offset * inputs[2];
-    t3 += offset * inputs[3];
+    t0 += offset * bitcast<f32>(inputs[0]);
+    t1 += offset * bitcast<f32>(inputs[1]);
+    t2 += offset * bitcast<f32>(inputs[2]);
+    t3 += offset * bitcast<f32>(inputs[3]);
   }
   return Products(t0, t1, t2, t3);
 }
@@ -158,7 +172,6 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   }
   let i = index % (TILE_QUADS / 2u);
   let j = index / (TILE_QUADS / 2u);
-  let nothing = Sums(vec4<i32>(0), vec4<i32>(0), vec4<i32>(0), vec4<i32>(0));
   var a = Products(vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0));
   var b = Products(vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0), vec4<f32>(0.0));
   for (var k = 0u; k < K; k += TILE_K) {
@@ -171,7 +184,8 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     }
     workgroupBarrier();
     for (var block = 0u; block < BLOCKS; block++) {
-      var sums = plus_half(SumsOfQuads(nothing, nothing), HALVES * block, i, j);
+      let first = first_sums(block, j);
+      var sums = plus_half(SumsOfQuads(first, first), HALVES * block, i, j);
       if (HALVES == 2u) {
         sums = plus_half(sums, 1u, i, j);
       }

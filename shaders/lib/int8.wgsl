@@ -3,6 +3,11 @@
 // Every byte 1: the sum of a word's four numbers as a product.
 const ONES: u32 = 0x01010101u;
 
+// Whole offsets are added to the codes, in integers: scale * (sum of codes * inputs + CODE_OFFSET * sum of inputs). Others meet the sum of the
+// inputs in f32.
+const CODE_OFFSET: i32 = select(0, i32(OFFSET), OFFSET == floor(OFFSET));
+const ADDS_OFFSET: bool = HAS_OFFSET && CODE_OFFSET == 0;
+
 // Blocks of smaller numbers share the scale of this one: what is 0 stays 0, and nothing is divided by it.
 const LEAST: f32 = 1e-30;
 
@@ -16,6 +21,10 @@ fn packed(numbers: vec4<f32>, inverse: f32) -> u32 {
   // bytes they are 0x8b400000, which the third number's 29888 more, two bytes up, takes back.
   let bits = bitcast<vec4<u32>>(numbers * inverse + vec4<f32>(12583040.0, 12583040.0, 12612928.0, 12583040.0));
   return ((((((bits.w << 8u) + bits.z) << 8u) + bits.y) << 8u) + bits.x) ^ 0x80808080u;
+}
+
+fn total(sums: vec4<i32>) -> i32 {
+  return sums.x + sums.y + sums.z + sums.w;
 }
 
 // The products of four columns of 4 rows with four inputs.

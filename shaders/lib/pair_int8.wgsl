@@ -1,12 +1,12 @@
 // As pair_f32.wgsl, with inputs of 8 bits (lib/int8.wgsl). A run is a block of inputs: 16 columns (RUN = 2) or 32 (RUN = 4). Sums of a block are
 // exact integers; they meet the scales as f32.
 
-// lo holds the columns 0 to 15 of a block, hi 16 to 31. weight * input = scale * (sum of codes * inputs) * ..., and sum is that of the inputs.
+// lo holds the columns 0 to 15 of a block, hi 16 to 31; sum is that of all of them, where an offset needs it.
 struct Inputs {
   lo: vec4<u32>,
   hi: vec4<u32>,
   scale: f32,
-  sum: f32,
+  sum: i32,
 }
 
 fn inputs_from(first: u32) -> Inputs {
@@ -33,10 +33,9 @@ fn inputs_from(first: u32) -> Inputs {
   if (RUN > 2u) {
     hi = vec4<u32>(packed(x4, inverse), packed(x5, inverse), packed(x6, inverse), packed(x7, inverse));
   }
-  var sum = 0.0;
+  var sum = 0;
   if (HAS_OFFSET) {
-    let sums = dots(lo, ONES) + dots(hi, ONES);
-    sum = f32(sums.x + sums.y + sums.z + sums.w);
+    sum = total(dots(lo, ONES) + dots(hi, ONES));
   }
   return Inputs(lo, hi, largest * (1.0 / 127.0), sum);
 }
@@ -45,7 +44,8 @@ fn inputs_from(first: u32) -> Inputs {
 fn quad_product(unit: u32, inputs: Inputs) -> vec4<f32> {
   let unit_0 = unit_quants(unit);
   let unit_1 = unit_quants(unit + 1u);
-  var sums = dots(unit_0.lo, inputs.lo.x) + dots(unit_0.hi, inputs.lo.y) + dots(unit_1.lo, inputs.lo.z) + dots(unit_1.hi, inputs.lo.w);
+  var sums = vec4<i32>(CODE_OFFSET * inputs.sum);
+  sums += dots(unit_0.lo, inputs.lo.x) + dots(unit_0.hi, inputs.lo.y) + dots(unit_1.lo, inputs.lo.z) + dots(unit_1.hi, inputs.lo.w);
   if (RUN > 2u) {
     let unit_2 = unit_quants(unit + 2u);
     let unit_3 = unit_quants(unit + 3u);
@@ -53,8 +53,8 @@ fn quad_product(unit: u32, inputs: Inputs) -> vec4<f32> {
   }
   let scales = block_scales(unit / UNITS_PER_BLOCK);
   var product = scales.scale * vec4<f32>(sums);
-  if (HAS_OFFSET) {
-    product += scales.offset * inputs.sum;
+  if (ADDS_OFFSET) {
+    product += scales.offset * f32(inputs.sum);
   }
   return inputs.scale * product;
 }
