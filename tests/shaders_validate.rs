@@ -4,9 +4,9 @@
 
 use kinglet::gpu::{Access, Capabilities, Shader};
 use kinglet::kernels::{
-    Activation, Attention, DeferredNorm, Embed, ExpertRows, Finish, Format, Gated, GroupChoices, HeadNorm, HeadNormOver, Heads,
-    KvType, Matmul, MatmulVariant, Matvec, Next, Norm, NormKind, NormTarget, Outcome, Reorder, Repack, RopeKv, Route, SamplePick,
-    SumChoices, Tiling, Weigh,
+    Activation, Arithmetic, Attention, DeferredNorm, Embed, ExpertRows, Finish, Format, Gated, GroupChoices, HeadNorm,
+    HeadNormOver, Heads, KvType, Matmul, MatmulVariant, Matvec, MatvecVariant, Next, Norm, NormKind, NormTarget, Outcome, Reorder,
+    Repack, RopeKv, Route, SamplePick, SumChoices, Tiling, Weigh,
 };
 
 const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false };
@@ -242,8 +242,54 @@ fn experts(shaders: &mut Vec<Shader>) {
     }
 }
 
+const MATVEC_INT8: MatvecVariant = MatvecVariant { workgroup: 64, spread: 1, arithmetic: Arithmetic::Int8 };
+const MATMUL_INT8: MatmulVariant = MatmulVariant { tiling: Tiling::Shared, arithmetic: Arithmetic::Int8 };
+
+/// Products with inputs of 8 bits: of every format that has them, before every ending, and of experts.
+fn int8(shaders: &mut Vec<Shader>) {
+    let (rows, k) = (576, 1536);
+    let store = Finish::Store { y_stride: rows, y_first: 0, accumulate: true };
+    let gated = Finish::Gated { activation: Activation::Silu, weighted: false, y_stride: rows / 2, first: 0 };
+    let weighted = Finish::Gated { activation: Activation::Silu, weighted: true, y_stride: rows / 2, first: 0 };
+    let rope = Finish::RopeKv { heads: ring(KvType::F16), first: 64 };
+    let residual = Finish::Residual { k: 576, first: 0, weighted_stride: 640, partial_first: 0 };
+    let logits = Finish::Logits { vocab: 576, first: 0, partial_first: 0 };
+    let experts = |of_choices| Some(ExpertRows { first: 24, count: 40, total: 60, used: 4, of_choices, rows: 256 });
+    let outcome = Outcome { bias: true, ..Outcome::PLAIN };
+    for format in Format::ALL.into_iter().filter(|format| format.has_int8()) {
+        let all = matches!(format, Format::Q4_0 | Format::Q6_K | Format::Q8_0);
+        let endings = [
+            (store, None),
+            (gated, None),
+            (rope, None),
+            (weighted, experts(false)),
+            (store, experts(true)),
+            (residual, None),
+            (logits, None),
+        ];
+        for (finish, experts) in endings.into_iter().take(if all { 7 } else { 1 }) {
+            for capabilities in [TIER_C, SUBGROUPS] {
+                let norm = Some(DeferredNorm { epsilon: 1e-5, partials: 9 });
+                let matvec =
+                    Matvec { format, rows, k, vectors: 1, x_stride: k, norm, experts, variant: MATVEC_INT8, outcome, finish };
+                assert_eq!(matvec.arithmetic(), Arithmetic::Int8);
+                shaders.push(matvec.dispatch(capabilities).shader);
+            }
+            if matches!(finish, Finish::Residual { .. } | Finish::Logits { .. }) {
+                continue;
+            }
+            for tile_tokens in [32, 64] {
+                let matmul = Matmul { format, rows, k, x_stride: k, tile_tokens, experts, variant: MATMUL_INT8, outcome, finish };
+                assert_eq!(matmul.arithmetic(), Arithmetic::Int8);
+                shaders.push(matmul.dispatch(TIER_C).shader);
+            }
+        }
+    }
+}
+
 fn all() -> Vec<Shader> {
     let mut shaders = Vec::new();
+    int8(&mut shaders);
     matrices(&mut shaders);
     attention(&mut shaders);
     endings(&mut shaders);
@@ -339,36 +385,27 @@ fn dump_every_format() {
     let (rows, k) = (4096, 4096);
     let finish = Finish::Store { y_stride: rows, y_first: 0, accumulate: false };
     for format in Format::ALL {
-        let matvec = |vectors| {
-            Matvec {
-                format,
-                rows,
-                k,
-                vectors,
-                x_stride: k,
-                norm: None,
-                experts: None,
-                variant: Default::default(),
-                outcome: Outcome::PLAIN,
-                finish,
-            }
-            .dispatch(TIER_C)
-            .shader
+        let matvec = |vectors, variant| {
+            Matvec { format, rows, k, vectors, x_stride: k, norm: None, experts: None, variant, outcome: Outcome::PLAIN, finish }
+                .dispatch(TIER_C)
+                .shader
         };
-        let matmul = Matmul {
-            format,
-            rows,
-            k,
-            x_stride: k,
-            tile_tokens: 64,
-            experts: None,
-            variant: Default::default(),
-            outcome: Outcome::PLAIN,
-            finish,
+        let matmul = |variant| {
+            Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, variant, outcome: Outcome::PLAIN, finish }
+                .dispatch(if variant.tiling == Tiling::Shared { TIER_C } else { SUBGROUPS })
+                .shader
+        };
+        let mut products = vec![
+            ("matvec", matvec(1, MatvecVariant::default())),
+            ("matvec_many", matvec(8, MatvecVariant::default())),
+            ("matmul", matmul(MatmulVariant::default())),
+        ];
+        let rows_tiling = MatmulVariant { tiling: Tiling::Rows { lanes: 4 }, ..MatmulVariant::default() };
+        products.push(("matmul_rows", matmul(rows_tiling)));
+        if format.has_int8() {
+            products.extend([("matvec_int8", matvec(1, MATVEC_INT8)), ("matmul_int8", matmul(MATMUL_INT8))]);
         }
-        .dispatch(TIER_C)
-        .shader;
-        for (kernel, shader) in [("matvec", matvec(1)), ("matvec_many", matvec(8)), ("matmul", matmul)] {
+        for (kernel, shader) in products {
             std::fs::write(directory.join(format!("{kernel} {}.wgsl", format.name())), shader.text(false)).unwrap();
         }
     }

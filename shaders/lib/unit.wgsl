@@ -1,8 +1,8 @@
 // Weights come in quads of 4 consecutive output rows and in units of 8 consecutive columns: one unit is 8 columns of 4 rows.
-// lo holds columns 0 to 3, hi 4 to 7; each column of these matrices is one weight of each of the 4 rows, without scale and offset.
+// lo holds columns 0 to 3, hi 4 to 7, without scale and offset, in the form that lib/columns*.wgsl say.
 struct Unit {
-  lo: mat4x4<f32>,
-  hi: mat4x4<f32>,
+  lo: Columns,
+  hi: Columns,
 }
 
 // weight = scale * quant + offset, for each of the 4 rows of a block.
@@ -12,13 +12,3 @@ struct Scales {
 }
 
 @group(0) @binding(0) var<storage, read> quants: array<vec4<u32>>;
-
-// Byte j of a row's word is column j.
-fn bytes_to_columns(q: vec4<u32>) -> mat4x4<f32> {
-  return mat4x4<f32>(
-    vec4<f32>(q & vec4<u32>(0xffu)),
-    vec4<f32>((q >> vec4<u32>(8u)) & vec4<u32>(0xffu)),
-    vec4<f32>((q >> vec4<u32>(16u)) & vec4<u32>(0xffu)),
-    vec4<f32>(q >> vec4<u32>(24u)),
-  );
-}

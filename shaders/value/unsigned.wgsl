@@ -1,4 +1,4 @@
 // A byte is its quant.
-fn columns(codes: vec4<u32>) -> mat4x4<f32> {
+fn columns(codes: vec4<u32>) -> Columns {
   return bytes_to_columns(codes);
 }

@@ -13,6 +13,7 @@
 //! IQ2_XS 2.31 and 3.56, IQ2_S 2.56 and 3.56, IQ3_XXS 3.06 and 4.31, IQ3_S 3.44 and 4.31).
 
 use super::source::Source;
+use super::variant::Arithmetic;
 use std::ops::Range;
 
 /// How a matrix's weights are stored on the GPU.
@@ -324,16 +325,39 @@ impl Format {
         Planes { quants: quads * u64::from(columns) * bits / 2, scales: quads * blocks * words * 4 }
     }
 
+    /// Its weights are codes of 8 bits that integers can multiply: `weight = scale * code + offset` without a table. Their columns are a multiple
+    /// of 32 in number.
+    pub fn has_int8(self) -> bool {
+        matches!(self.layout().read[1], UNSIGNED | SIGNED | IQ3)
+    }
+
+    /// Columns of inputs that share a scale when inputs are rounded to 8 bits: 32, and 16 where weights share one so.
+    pub fn int8_columns(self) -> u32 {
+        self.scale_columns().min(32)
+    }
+
     /// Adds the fragments that read this format.
     pub(super) fn read(self, source: Source) -> Source {
+        self.read_for(Arithmetic::F32, source)
+    }
+
+    /// Adds the fragments that read this format as numbers, or for [`Arithmetic::Int8`] as codes.
+    pub(super) fn read_for(self, arithmetic: Arithmetic, source: Source) -> Source {
         let layout = self.layout();
+        let columns = match arithmetic {
+            Arithmetic::F32 => include_str!("../../shaders/lib/columns.wgsl"),
+            Arithmetic::Int8 => include_str!("../../shaders/lib/columns_codes.wgsl"),
+        };
         let source = source
             .uint("BITS", layout.bits[0] + layout.bits[1])
             .uint("UNITS_PER_BLOCK", layout.scale_columns / 8)
             .float("FACTOR", layout.factor)
             .float("OFFSET", layout.offset)
+            .fragment(columns)
             .fragment(include_str!("../../shaders/lib/unit.wgsl"));
         let [bits, values, scales] = layout.read;
+        // The bytes of a code are its columns, with a sign or without.
+        let values = if arithmetic == Arithmetic::Int8 && values == SIGNED { UNSIGNED } else { values };
         source.fragment(values).fragment(bits).fragment(scales)
     }
 

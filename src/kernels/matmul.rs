@@ -4,7 +4,7 @@ use super::experts::ExpertRows;
 use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
-use super::variant::{MatmulVariant, Tiling};
+use super::variant::{Arithmetic, MatmulVariant, Tiling};
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
 /// `X Wᵀ` for the step's rows. Bindings: quants, scales, x, those of `finish`, the bias, and where there are experts the choices (if `finish`
@@ -37,24 +37,34 @@ const TILE_ROWS: u32 = 64;
 const ROWS_TILE_TOKENS: u32 = 16;
 
 impl Matmul {
+    /// How it multiplies: as its variant says, but in f32 where the format has no codes of 8 bits.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.variant.arithmetic.with(self.format)
+    }
+
     /// The dispatch.
     pub fn dispatch(&self, capabilities: Capabilities) -> Dispatch {
         debug_assert!(self.k.is_multiple_of(self.format.block_columns()) && matches!(self.tile_tokens, 32 | 64));
         debug_assert!(!matches!(self.finish, Finish::Residual { .. } | Finish::Logits { .. }), "these are for one row");
         let source = Source::new().uint("QUADS", self.rows.div_ceil(4)).uint("K", self.k).uint("X_STRIDE", self.x_stride / 4);
         let tiling = self.tiling(capabilities);
-        let (source, kernel) = match tiling {
-            Tiling::Shared => {
-                (source.uint("UNITS", self.k / 8).uint("TILE_TOKENS", self.tile_tokens), include_str!("../../shaders/matmul.wgsl"))
-            }
-            Tiling::Rows { lanes } => (
+        let (source, name, kernel) = match (tiling, self.arithmetic()) {
+            (Tiling::Rows { lanes }, _) => (
                 source.uint("WORKGROUP", self.rows_workgroup()).uint("LANES", lanes).subgroups(),
+                "matmul_rows",
                 include_str!("../../shaders/matmul_rows.wgsl"),
             ),
+            (Tiling::Shared, arithmetic) => {
+                let source = source.uint("UNITS", self.k / 8).uint("TILE_TOKENS", self.tile_tokens);
+                match arithmetic {
+                    Arithmetic::F32 => (source, "matmul", include_str!("../../shaders/matmul.wgsl")),
+                    Arithmetic::Int8 => (source, "matmul_int8", include_str!("../../shaders/matmul_int8.wgsl")),
+                }
+            }
         };
         let mut bindings = vec![Access::Read; 3];
         bindings.extend(self.finish.bindings(&self.outcome));
-        let mut source = self.format.read(source);
+        let mut source = self.format.read_for(self.arithmetic(), source);
         if self.finish.is_weighted() {
             source = source.uint("ROUTING_BINDING", bindings.len() as u32).fragment(include_str!("../../shaders/lib/routing.wgsl"));
             bindings.push(Access::Read);
@@ -78,7 +88,11 @@ impl Matmul {
                     .fragment(include_str!("../../shaders/lib/tokens_routed.wgsl"))
             }
         };
-        let shader = self.finish.source(source, &self.outcome).build("matmul", kernel, &bindings);
+        let source = match self.arithmetic() {
+            Arithmetic::F32 => source,
+            Arithmetic::Int8 => source.fragment(include_str!("../../shaders/lib/int8.wgsl")),
+        };
+        let shader = self.finish.source(source, &self.outcome).build(name, kernel, &bindings);
         let planes = self.format.planes(self.rows, self.k);
         let (x, tile) = (self.rows.div_ceil(TILE_ROWS), self.tile_tokens);
         Dispatch {
@@ -105,10 +119,10 @@ impl Matmul {
         if 10 * few < 9 * many { 32 } else { 64 }
     }
 
-    /// The tiling that there is: lists of experts are read by shared tiles only, and [`Tiling::Rows`] needs subgroups of its size.
+    /// The tiling that there is: [`Tiling::Rows`] needs subgroups of its size, reads no lists of experts, and multiplies in f32.
     fn tiling(&self, capabilities: Capabilities) -> Tiling {
         match self.experts {
-            None if capabilities.subgroups => self.variant.tiling,
+            None if capabilities.subgroups && self.arithmetic() == Arithmetic::F32 => self.variant.tiling,
             _ => Tiling::Shared,
         }
     }

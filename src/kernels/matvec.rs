@@ -4,7 +4,7 @@ use super::experts::ExpertRows;
 use super::finish::{Finish, Outcome};
 use super::format::Format;
 use super::source::Source;
-use super::variant::MatvecVariant;
+use super::variant::{Arithmetic, MatvecVariant};
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
 /// `W x` for `vectors` vectors. Bindings: quants, scales, x, those of `finish`, the bias, and the choices where there are experts.
@@ -54,23 +54,23 @@ impl Matvec {
             .uint("X_STRIDE", self.x_stride / 4)
             .uint("NORM_PARTIALS", partials)
             .float("NORM_EPSILON", self.norm.map_or(0.0, |norm| norm.epsilon));
-        let mut source = self.format.read(source).reduce(self.variant.workgroup, self.group(), capabilities);
+        let mut source = self.format.read_for(self.arithmetic(), source).reduce(self.variant.workgroup, self.group(), capabilities);
         let mut bindings = vec![Access::Read; 3];
         bindings.extend(self.finish.bindings(&self.outcome));
         if self.experts.is_some() || self.finish.is_weighted() {
             source = source.uint("ROUTING_BINDING", bindings.len() as u32).fragment(include_str!("../../shaders/lib/routing.wgsl"));
             bindings.push(Access::Read);
         }
-        let pair = include_str!("../../shaders/lib/pair.wgsl");
         let (source, kernel) = match (self.vectors, &self.experts) {
-            (1, None) => (source.fragment(pair), include_str!("../../shaders/matvec.wgsl")),
+            (1, None) => (self.pair(source), include_str!("../../shaders/matvec.wgsl")),
             (1, Some(experts)) => {
-                let source = experts.source(source).flag("SUMMED", experts.of_choices).fragment(pair);
-                (source, include_str!("../../shaders/matvec_experts.wgsl"))
+                let source = experts.source(source).flag("SUMMED", experts.of_choices);
+                (self.pair(source), include_str!("../../shaders/matvec_experts.wgsl"))
             }
             _ => (source, include_str!("../../shaders/matvec_many.wgsl")),
         };
-        let shader = self.finish.source(source, &self.outcome).build("matvec", kernel, &bindings);
+        let name = if self.arithmetic() == Arithmetic::Int8 { "matvec_int8" } else { "matvec" };
+        let shader = self.finish.source(source, &self.outcome).build(name, kernel, &bindings);
         let planes = self.format.planes(self.rows, self.k);
         // A shard holds its part of the chosen experts, on average.
         let [read, of] = self.experts.map_or([1, 1], |experts| [experts.used * experts.count, experts.total]).map(u64::from);
@@ -94,9 +94,29 @@ impl Matvec {
         self.rows.div_ceil(8).div_ceil(self.variant.workgroup / self.group())
     }
 
-    /// Units of 8 columns that an invocation takes in one turn: few enough that their weights and inputs do not need too many registers.
+    /// How it multiplies: as its variant says, but in f32 where the format has no codes of 8 bits, and with several vectors.
+    pub fn arithmetic(&self) -> Arithmetic {
+        if self.vectors == 1 { self.variant.arithmetic.with(self.format) } else { Arithmetic::F32 }
+    }
+
+    /// The product of two quads with one vector.
+    fn pair(&self, source: Source) -> Source {
+        let source = source.fragment(include_str!("../../shaders/lib/pair.wgsl"));
+        match self.arithmetic() {
+            Arithmetic::F32 => source.fragment(include_str!("../../shaders/lib/pair_f32.wgsl")),
+            Arithmetic::Int8 => source
+                .fragment(include_str!("../../shaders/lib/int8.wgsl"))
+                .fragment(include_str!("../../shaders/lib/pair_int8.wgsl")),
+        }
+    }
+
+    /// Units of 8 columns that an invocation takes in one turn: few enough that their weights and inputs do not need too many registers. For
+    /// inputs of 8 bits they are a block of inputs.
     fn run(&self) -> u32 {
-        (self.format.scale_columns() / 8).min(2)
+        match self.arithmetic() {
+            Arithmetic::F32 => (self.format.scale_columns() / 8).min(2),
+            Arithmetic::Int8 => self.format.int8_columns() / 8,
+        }
     }
 
     /// Invocations that share two quads: enough to split the columns evenly, few enough that little of them idles.

@@ -1,5 +1,7 @@
 //! Variants: products that compute the same in different ways, because GPUs differ in what is quick.
 
+use super::format::Format;
+
 /// How weights and inputs are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -7,8 +9,26 @@ pub enum Arithmetic {
     /// In f32: exact but for rounding.
     #[default]
     F32,
-    /// Inputs rounded to 8 bits, the columns that share a scale of the weights sharing one: `dot4I8Packed`.
+    /// Inputs rounded to 8 bits, [`Format::int8_columns`] sharing a scale: `dot4I8Packed`. With formats without
+    /// [codes](Format::has_int8) it is [`Arithmetic::F32`].
     Int8,
+}
+
+impl Arithmetic {
+    /// What products with weights of a format use instead of it: f32, where the format has no codes of 8 bits.
+    pub(super) fn with(self, format: Format) -> Self {
+        if format.has_int8() { self } else { Self::F32 }
+    }
+}
+
+/// Inputs as [`Arithmetic::Int8`] rounds them, in f64: each block of `columns` to multiples of its largest magnitude / 127, ties to even.
+pub fn int8_reference(x: &[f64], columns: usize) -> Vec<f64> {
+    x.chunks_exact(columns)
+        .flat_map(|block| {
+            let scale = block.iter().fold(1e-30, |largest: f64, x| largest.max(x.abs())) / 127.0;
+            block.iter().map(move |x| scale * (x / scale).round_ties_even())
+        })
+        .collect()
 }
 
 /// How a [`super::Matvec`] is spread over the device.
