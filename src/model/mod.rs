@@ -11,7 +11,10 @@ mod loader;
 mod model;
 mod plan;
 pub mod rope;
+#[cfg(test)]
+mod sample;
 mod weights;
+mod widen;
 mod workspace;
 
 pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
@@ -20,3 +23,4 @@ pub use model::Model;
 pub use weights::{
     Dense, ExpertWeights, FeedForward, GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights,
 };
+pub use widen::Widening;

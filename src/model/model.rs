@@ -135,6 +135,11 @@ impl Model {
         self.step(position).iter().map(|plan| plan.len()).sum()
     }
 
+    /// Dispatches of all blocks of a decode step at `position`, without what comes before the first and behind the last.
+    pub fn dispatches_of_blocks(&self, position: u32) -> usize {
+        self.decode[reach(position)].len()
+    }
+
     /// Bytes that a greedy decode step at `position` reads, as its kernels declare them.
     pub fn bytes_read_per_token(&self, position: u32) -> u64 {
         let span = Span { position, rows: 1 };
