@@ -1,7 +1,7 @@
 //! What a model will take on a device, from its header alone.
 
 use crate::kernels::{KvType, Sequence};
-use crate::model::{ModelConfig, Widening};
+use crate::model::{ArenaPlan, ModelConfig, Shape, Widening};
 use crate::weights::gguf::TensorInfo;
 use crate::weights::{CHUNK_BYTES, matrix_bytes};
 
@@ -118,31 +118,19 @@ fn gpu_bytes(tensor: &TensorInfo, widening: &Widening) -> u64 {
 fn activations(config: &ModelConfig, tensors: &[TensorInfo], widening: &Widening, context: u32, kv_type: KvType) -> u64 {
     let has = |part: &str| tensors.iter().any(|tensor| tensor.name.starts_with("blk.") && tensor.name.ends_with(part));
     let format = |name: String| tensors.iter().find(|tensor| tensor.name == name).and_then(|tensor| widening.format(tensor));
-    let [embedding, q_width, all_heads, feed_forward] = [
-        config.embedding,
-        config.heads * config.head_dim,
-        (config.heads + 2 * config.kv_heads) * config.head_dim,
-        config.feed_forward,
-    ]
-    .map(u64::from);
-    let between = config.clamp > 0.0 || has(".attn_q_norm.weight") || !kv_type.is_plain();
     let apart = (0..config.layers).any(|layer| {
         let [gate, up] = ["gate", "up"].map(|part| format(format!("blk.{layer}.ffn_{part}.weight")));
         gate.is_some() && gate != up
     });
-    let experts = config.experts.map_or((0, 0), |experts| {
-        let used = u64::from(experts.used);
-        let routing = u64::from(experts.count) + used * (embedding + 2) + u64::from(experts.shared) + used + 2;
-        (used * u64::from(experts.feed_forward), routing)
-    });
-    let row = 2 * embedding
-        + 2 * q_width
-        + feed_forward.max(experts.0)
-        + experts.1
-        + if between { all_heads } else { 0 }
-        + if apart { 2 * feed_forward } else { 0 };
-    let vocab = 4 * u64::from(config.vocab) + Sequence::bytes(config.vocab);
-    // Attention in stretches of a few hundred positions, each with an output row of its own.
-    let stretches = u64::from(context.div_ceil(256)) * u64::from(config.heads) * 4 * (u64::from(config.head_dim) + 2);
-    4 * CHUNK_ROWS * row + vocab + stretches
+    let shape = Shape {
+        between: config.clamp > 0.0 || has(".attn_q_norm.weight") || !kv_type.is_plain(),
+        apart: apart || has(".ffn_gate.bias") || has(".ffn_up.bias") && has(".ffn_gate.weight"),
+        attention_norm: has(".post_attention_norm.weight"),
+        feed_norm: has(".post_ffw_norm.weight"),
+        // A workgroup for every eight rows, or fewer.
+        head_partials: config.vocab.div_ceil(8),
+        context,
+        kv_type,
+    };
+    ArenaPlan::of(config, &shape).bytes() + ArenaPlan::residual_bytes(config) + Sequence::bytes(config.vocab)
 }

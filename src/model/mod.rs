@@ -2,6 +2,7 @@
 
 #![allow(clippy::module_inception, reason = "the room's main type is the model")]
 
+mod arena;
 mod block;
 mod config;
 mod experts;
@@ -17,6 +18,7 @@ mod weights;
 mod widen;
 mod workspace;
 
+pub use arena::{ArenaPlan, Shape};
 pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
 pub use loader::{WeightLoader, WeightsError};
 pub use model::Model;

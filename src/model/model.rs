@@ -3,7 +3,8 @@
 use super::config::ModelConfig;
 use super::plan::{FEW_ROWS, Planner, Width, head_partials};
 use super::weights::Weights;
-use super::workspace::{CHUNK, Workspace};
+use super::arena::CHUNK;
+use super::workspace::Workspace;
 use crate::gpu::{Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
 use crate::kernels::{Attention, KvType, Sequence, Step};
 use crate::sampling::SamplingParams;
