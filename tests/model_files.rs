@@ -232,6 +232,6 @@ fn a_models_cost_is_known_before_it_is_loaded() {
         let held = gpu.memory().current - before;
         let expected = cost.total_bytes() - cost.staging_bytes;
         let off = expected.abs_diff(held) as f64 / held as f64;
-        assert!(off < 0.1, "{name}: {held} bytes should be {expected}");
+        assert!(off < 0.02, "{name}: {held} bytes should be {expected}");
     }
 }
