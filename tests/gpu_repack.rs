@@ -10,8 +10,8 @@ mod common {
 use common::gpu::{Random, download, open, run};
 use common::types;
 use common::weights::{dequantize, halves, repack, repack_into};
-use kinglet::gpu::{Buffer, Gpu, Span};
-use kinglet::kernels::{Embed, Format, Reorder, Repack};
+use kinglet::gpu::{Buffer, Dispatch, Gpu, Grid, Plan, Span, Traffic};
+use kinglet::kernels::{Embed, Format, Reorder, Repack, RepackChunk};
 use kinglet::weights::format_of;
 use kinglet::weights::types::TensorType;
 
@@ -32,7 +32,7 @@ fn plain_weight(format: Format, quants: &[u32], k: usize, row: usize, column: us
 /// may take the smallest for zero.
 fn unpacked(gpu: &Gpu, format: Format, [quants, scales]: &[Buffer; 2], rows: u32, k: u32) -> Vec<f32> {
     let rows = rows.next_multiple_of(4);
-    if !(Repack { format, k, reorder: None }).has_scales() {
+    if !(Repack { from: format, format, k, reorder: None }).has_scales() {
         let quants: Vec<u32> = download(gpu, quants);
         let k = k as usize;
         return (0..rows as usize * k).map(|i| plain_weight(format, &quants, k, i / k, i % k)).collect();
@@ -118,6 +118,41 @@ fn every_type_means_what_its_inventors_say() {
             }
         }
     }
+}
+
+/// A matrix of one type stored in another that holds it.
+fn wider(gpu: &Gpu, [from, format]: [Format; 2], bytes: &[u8], rows: u32, k: u32) -> [Buffer; 2] {
+    let kernel = Repack { from, format, k, reorder: None };
+    let planes = empty(gpu, format, rows, k);
+    let chunk = kernel.chunk(RepackChunk { first_quad: 0, quad_step: 1, rows });
+    let inputs = [gpu.upload("staged", bytes).unwrap(), gpu.upload("chunk", &chunk).unwrap()];
+    let bindings: Vec<_> = inputs.iter().chain(&planes).map(Buffer::whole).collect();
+    let mut plan = Plan::default();
+    let grid = Grid::Linear(kernel.workgroups(rows));
+    plan.push(gpu, &Dispatch { shader: kernel.shader(), grid, traffic: Traffic::default() }, &bindings);
+    gpu.run(&plan, Span { position: 0, rows: 1 });
+    planes
+}
+
+#[test]
+fn wider_types_hold_the_same_numbers() {
+    let gpu = open();
+    let mut pairs = 0;
+    for from in Format::ALL {
+        for to in Format::ALL.into_iter().filter(|to| *to != from && to.holds(from).is_some()) {
+            pairs += 1;
+            for (rows, blocks) in [(3, 1), (16, 5), (34, 2)] {
+                let k = blocks * from.block_columns();
+                let bytes = bytes(&mut Random(40 + u64::from(rows)), from, rows, k);
+                let actual = unpacked(&gpu, to, &wider(&gpu, [from, to], &bytes, rows, k), rows, k);
+                let narrow = unpacked(&gpu, from, &repack(&gpu, from, &bytes, rows, k, u32::MAX), rows, k);
+                let what = format!("{from:?} as {to:?}, {rows} x {k}");
+                assert_same(&actual, &narrow, k, &what);
+                assert_same(&actual[..(rows * k) as usize], &dequantize(from, &bytes), k, &what);
+            }
+        }
+    }
+    assert!(pairs >= 6, "{pairs}");
 }
 
 #[test]

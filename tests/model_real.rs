@@ -21,9 +21,9 @@ struct Golden {
     runs: BTreeMap<String, Run>,
 }
 
-/// Logits of each prompt's last position, and up to `steps` greedy ids.
-fn check(model: &str, golden: &str, steps: usize) {
-    let Some(path) = models::optional(model) else { return };
+/// Logits of each prompt's last position, and up to `steps` greedy ids; the engine, if there is the model.
+fn check(model: &str, golden: &str, steps: usize) -> Option<Engine> {
+    let path = models::optional(model)?;
     let mut source = FileSource::open(path).expect("the file opens");
     let gpu = block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)");
     let options = LoadOptions { context: Some(1024), kv_type: KvType::F32 };
@@ -39,12 +39,16 @@ fn check(model: &str, golden: &str, steps: usize) {
         let steps = run.certain_steps(1e-2).min(steps);
         assert_eq!(generate(&mut engine, &run.prompt_ids, steps, greedy()), run.greedy_ids[..steps], "{model}, {name}");
     }
+    Some(engine)
 }
 
-/// Biases of q, k and v, half-split RoPE, an LM head of its own that needs more than one binding; chat and plain text.
+/// Biases of q, k and v, half-split RoPE, an LM head of its own that needs more than one binding; chat and plain text. Half of the layers store
+/// q and k in Q5_0 and v in Q8_0, which holds them: one dispatch nevertheless.
 #[test]
 fn qwen2_5_coder_0_5b() {
-    check("qwen2.5-coder-0.5b", include_str!("golden/qwen2.5-coder-0.5b.json"), 12);
+    let engine = check("qwen2.5-coder-0.5b", include_str!("golden/qwen2.5-coder-0.5b.json"), 12);
+    let Some(engine) = engine else { return };
+    assert_eq!([0, 1000].map(|position| engine.model().dispatches_of_blocks(position)), [5 * 24, 6 * 24]);
 }
 
 /// Norms of heads and behind halves, two RoPE bases, and a prompt of 580 tokens beyond the window of 512.

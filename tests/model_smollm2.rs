@@ -294,6 +294,12 @@ fn prompt_of_4096_ids() {
 }
 
 #[test]
+fn a_block_is_six_dispatches_at_most() {
+    let Some(engine) = engine(KvType::F16) else { return };
+    assert_eq!([0, 1000].map(|position| engine.model().dispatches_of_blocks(position)), [5 * 30, 6 * 30]);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_ids() {
     let Some(mut engine) = engine(KvType::F16) else { return };
     let prompt = Golden::run("plain").prompt_ids;

@@ -109,6 +109,35 @@ fn gate_and_up_of_different_types() {
     }
 }
 
+/// One dispatch for q, k and v, and one for gate and up, where their types differ but one holds the others' numbers. Blocks are five dispatches
+/// then, and six in a long context.
+#[test]
+fn types_that_hold_one_another_share_a_dispatch() {
+    use Format::{F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+    let of_256 = Tiny { embedding: 256, heads: 8, kv_heads: 2, head_dim: 32, feed_forward: 512, ..Default::default() };
+    // A large vocabulary, so that what widening adds is little beside it.
+    let large = Tiny { vocab: 8000, ..Default::default() };
+    let kinds = [
+        (Tiny { formats: [Q5_0, Q8_0, F32], feed_forward: 512, ..Default::default() }, 5),
+        (Tiny { formats: [Q8_0, Q4_0, F32], feed_forward: 512, ..Default::default() }, 5),
+        (Tiny { formats: [Q4_1, Q5_1, F32], feed_forward: 512, ..Default::default() }, 5),
+        (Tiny { formats: [Q4_K, Q5_K, Q8_0], ..of_256.clone() }, 5),
+        (Tiny { formats: [Q8_0; 3], up_format: Some(Q4_0), ..large.clone() }, 5),
+        // What one dispatch would save is not worth the bytes that it would read more, or there is no such type.
+        (Tiny { formats: [Q4_0, Q8_0, Q4_0], ..Default::default() }, 6),
+        (Tiny { formats: [Q4_K, Q6_K, F32], ..of_256 }, 6),
+        (Tiny { formats: [Q8_0; 3], up_format: Some(F32), ..large }, 7),
+    ];
+    for gpu in open_both() {
+        for (seed, (tiny, blocks)) in (70..).zip(&kinds) {
+            check(&gpu, tiny, seed, 5);
+            let (engine, _) = load(&gpu, tiny, KvType::F32, seed);
+            let dispatches = [0, 500].map(|position| engine.model().dispatches_of_blocks(position));
+            assert_eq!(dispatches, [2 * blocks, 2 * (blocks + 1)], "{tiny:?}");
+        }
+    }
+}
+
 /// Bindings so small that every matrix is split, those of the embedding and the head too.
 #[test]
 fn matrices_in_shards() {

@@ -59,7 +59,10 @@ fn matrices(shaders: &mut Vec<Shader>) {
     for format in Format::ALL {
         let (rows, k) = (576, 1536);
         for reorder in [None, Some(Reorder { head_rows: 64, rope_dims: 32 })] {
-            shaders.push(Repack { format, k, reorder }.shader());
+            shaders.push(Repack { from: format, format, k, reorder }.shader());
+        }
+        for from in Format::ALL.into_iter().filter(|from| *from != format && format.holds(*from).is_some()) {
+            shaders.push(Repack { from, format, k, reorder: None }.shader());
         }
         shaders.push(Embed { format, first_row: 0, rows, k, y_stride: k, scale: 1.0, positions: false }.dispatch().shader);
         products(shaders, format, Finish::Store { y_stride: rows, y_first: 0, accumulate: false });

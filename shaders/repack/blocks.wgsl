@@ -2,7 +2,7 @@
 //   quant(at, column)  the code of a column, as the kernels have it
 //   head(at)           the f16 that the block has, or two of them, the second in the upper half
 //   sub(at, i)         byte i of what the columns of the block share besides; there are SUBS
-// where `at` is the byte offset of the block.
+// where `at` is the byte offset of the block. SHIFT is added to every code: planes may be of a wider type than the blocks.
 
 // Per block: HEAD_WORDS words of the heads of 4 rows, then SUBS words of a byte of each row.
 @group(0) @binding(3) var<storage, read_write> scales: array<u32>;
@@ -16,7 +16,7 @@ const QUANT_WORDS: u32 = BLOCK_COLUMNS / GROUP_COLUMNS * GROUP_WORDS;
 fn packed(at: u32, first_column: u32, low: u32, bits: u32) -> u32 {
   var word = 0u;
   for (var i = 0u; i < 32u / bits; i++) {
-    let code = (quant(at, first_column + i) >> low) & ((1u << bits) - 1u);
+    let code = ((quant(at, first_column + i) + SHIFT) >> low) & ((1u << bits) - 1u);
     word |= code << (8u * (i % 4u) + bits * (i / 4u));
   }
   return word;

@@ -1,9 +1,9 @@
 //! What a model will take on a device, from its header alone.
 
 use crate::kernels::{KvType, Sequence};
-use crate::model::ModelConfig;
+use crate::model::{ArenaPlan, ModelConfig, Shape, Widening};
 use crate::weights::gguf::TensorInfo;
-use crate::weights::{CHUNK_BYTES, format_of};
+use crate::weights::{CHUNK_BYTES, matrix_bytes};
 
 /// Rows of a prefill chunk, as the model's workspace has them.
 const CHUNK_ROWS: u64 = 256;
@@ -17,7 +17,7 @@ pub struct WeightCost {
     pub gpu_bytes: u64,
 }
 
-/// What a model takes on a device, in bytes. The weights and the KV cache are exact but for rounding; activations are those of the largest
+/// What a model takes on a device, in bytes. Weights of a type that is widened while it is loaded count as what they become. The weights and the KV cache are exact but for rounding; activations are those of the largest
 /// chunk of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Cost {
@@ -57,6 +57,7 @@ impl Cost {
     /// Of a model with these tensors at a context.
     pub fn of(config: &ModelConfig, tensors: &[TensorInfo], context: u32, kv_type: KvType) -> Self {
         let [mut embedding, mut blocks, mut head, mut other] = [WeightCost::default(); 4];
+        let widening = Widening::of(config, tensors);
         for tensor in tensors {
             let part = match tensor.name.split('.').next() {
                 Some("token_embd" | "position_embd") => &mut embedding,
@@ -65,7 +66,7 @@ impl Cost {
                 _ => &mut other,
             };
             part.file_bytes += tensor.bytes;
-            part.gpu_bytes += gpu_bytes(tensor);
+            part.gpu_bytes += gpu_bytes(tensor, &widening);
         }
         let layer = |layer: u32, context: u32| {
             let capacity = match config.window_of(layer) {
@@ -85,7 +86,7 @@ impl Cost {
             kv_bytes_per_1k: everywhere * 2 * kv_type.bytes(1024, config.kv_heads, config.head_dim),
             kv_bytes: kv(context),
             kv_layer_bytes: (0..config.layers).map(|number| layer(number, context)).max().unwrap_or(0),
-            activation_bytes: activations(config, tensors, context, kv_type),
+            activation_bytes: activations(config, tensors, &widening, context, kv_type),
             staging_bytes: CHUNK_BYTES,
         }
     }
@@ -107,45 +108,29 @@ impl Cost {
 }
 
 /// A tensor in the kernels' layout: vectors are F32, matrices in their format's planes.
-fn gpu_bytes(tensor: &TensorInfo) -> u64 {
+fn gpu_bytes(tensor: &TensorInfo, widening: &Widening) -> u64 {
     if tensor.rows() == 1 {
         return 4 * tensor.elements();
     }
-    let size = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    match format_of(tensor.kind) {
-        Some(format) => {
-            let planes = format.planes(size(tensor.rows()), size(tensor.columns()));
-            planes.quants + planes.scales
-        }
-        None => tensor.bytes,
-    }
+    widening.format(tensor).map_or(tensor.bytes, |format| matrix_bytes(tensor, format))
 }
 
-fn activations(config: &ModelConfig, tensors: &[TensorInfo], context: u32, kv_type: KvType) -> u64 {
+fn activations(config: &ModelConfig, tensors: &[TensorInfo], widening: &Widening, context: u32, kv_type: KvType) -> u64 {
     let has = |part: &str| tensors.iter().any(|tensor| tensor.name.starts_with("blk.") && tensor.name.ends_with(part));
-    let kind = |part: &str| tensors.iter().find(|tensor| tensor.name == format!("blk.0.{part}.weight")).map(|tensor| tensor.kind);
-    let [embedding, q_width, all_heads, feed_forward] = [
-        config.embedding,
-        config.heads * config.head_dim,
-        (config.heads + 2 * config.kv_heads) * config.head_dim,
-        config.feed_forward,
-    ]
-    .map(u64::from);
-    let between = config.clamp > 0.0 || has(".attn_q_norm.weight") || !kv_type.is_plain();
-    let apart = kind("ffn_gate").is_some_and(|gate| Some(gate) != kind("ffn_up"));
-    let experts = config.experts.map_or((0, 0), |experts| {
-        let used = u64::from(experts.used);
-        let routing = u64::from(experts.count) + used * (embedding + 2) + u64::from(experts.shared) + used + 2;
-        (used * u64::from(experts.feed_forward), routing)
+    let format = |name: String| tensors.iter().find(|tensor| tensor.name == name).and_then(|tensor| widening.format(tensor));
+    let apart = (0..config.layers).any(|layer| {
+        let [gate, up] = ["gate", "up"].map(|part| format(format!("blk.{layer}.ffn_{part}.weight")));
+        gate.is_some() && gate != up
     });
-    let row = 2 * embedding
-        + 2 * q_width
-        + feed_forward.max(experts.0)
-        + experts.1
-        + if between { all_heads } else { 0 }
-        + if apart { 2 * feed_forward } else { 0 };
-    let vocab = 4 * u64::from(config.vocab) + Sequence::bytes(config.vocab);
-    // Attention in stretches of a few hundred positions, each with an output row of its own.
-    let stretches = u64::from(context.div_ceil(256)) * u64::from(config.heads) * 4 * (u64::from(config.head_dim) + 2);
-    4 * CHUNK_ROWS * row + vocab + stretches
+    let shape = Shape {
+        between: config.clamp > 0.0 || has(".attn_q_norm.weight") || !kv_type.is_plain(),
+        apart: apart || has(".ffn_gate.bias") || has(".ffn_up.bias") && has(".ffn_gate.weight"),
+        attention_norm: has(".post_attention_norm.weight"),
+        feed_norm: has(".post_ffw_norm.weight"),
+        // A workgroup for every eight rows, or fewer.
+        head_partials: config.vocab.div_ceil(8),
+        context,
+        kv_type,
+    };
+    ArenaPlan::of(config, &shape).bytes() + ArenaPlan::residual_bytes(config) + Sequence::bytes(config.vocab)
 }

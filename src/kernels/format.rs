@@ -367,16 +367,48 @@ impl Format {
         GRIDS[2 * start..2 * end].as_chunks().0.iter().map(|two| u32::from_le_bytes(*two))
     }
 
-    /// The kernel that repacks its GGUF blocks, with its constants and fragments.
-    pub(super) fn repack(self, source: Source) -> (Source, &'static str) {
-        let layout = self.layout();
-        let Some(gguf) = layout.gguf else {
+    /// What a weight's code in the format `narrow` becomes one in this format by, where every weight keeps exactly its number: both formats have
+    /// the same scales, and this one room for the codes. `None` where that is not so.
+    ///
+    /// Q4_0 fits Q5_0 and both fit Q8_0; Q4_1 fits Q5_1, Q4_K fits Q5_K, Q3_K fits Q6_K; and some are the same here, as TQ1_0 and TQ2_0.
+    pub fn holds(self, narrow: Format) -> Option<i32> {
+        if self == narrow {
+            return Some(0);
+        }
+        let (from, to) = (narrow.layout(), self.layout());
+        let shared = |layout: &Layout| (layout.block[0], layout.scale_columns, layout.shared_words, layout.factor, layout.read[2]);
+        if from.gguf.is_none() || to.gguf.is_none() || shared(&from) != shared(&to) {
+            return None;
+        }
+        // The numbers that codes stand for are all integers of so many bits, or others.
+        let codes = |layout: &Layout| match layout.read[1] {
+            UNSIGNED => Some(0..1 << (layout.bits[0] + layout.bits[1])),
+            SIGNED => Some(-128..128),
+            _ => None,
+        };
+        let shift = from.offset - to.offset;
+        match (codes(&from), codes(&to)) {
+            (Some(from), Some(to)) if shift.fract() == 0.0 => {
+                let shift = shift as i32;
+                (from.start + shift >= to.start && from.end + shift <= to.end).then_some(shift)
+            }
+            (None, None) => (from.read[1] == to.read[1] && from.bits == to.bits && shift == 0.0).then_some(0),
+            _ => None,
+        }
+    }
+
+    /// The kernel that repacks GGUF blocks of `from`, which this format holds, with its constants and fragments.
+    pub(super) fn repack(self, from: Format, source: Source) -> (Source, &'static str) {
+        let (layout, stored) = (self.layout(), from.layout());
+        let Some(gguf) = stored.gguf else {
             return (source.uint("WORDS_PER_UNIT", layout.bits[0] / 4), include_str!("../../shaders/repack/plain.wgsl"));
         };
+        debug_assert!(self.holds(from).is_some(), "{self:?} cannot hold {from:?}");
         let [low, high] = layout.bits;
         let source = source
             .uint("BLOCK_COLUMNS", layout.block[0])
-            .uint("BLOCK_BYTES", layout.block[1])
+            .uint("BLOCK_BYTES", stored.block[1])
+            .uint("SHIFT", self.holds(from).unwrap_or(0).cast_unsigned())
             .uint("LOW_BITS", low)
             .uint("HIGH_BITS", high)
             .uint("GROUP_COLUMNS", 32 / if high > 0 { high } else { low })
@@ -390,6 +422,34 @@ impl Format {
 #[cfg(test)]
 mod tests {
     use super::Format;
+
+    #[test]
+    fn what_holds_what() {
+        let mut pairs: Vec<_> = Format::ALL
+            .into_iter()
+            .flat_map(|narrow| Format::ALL.map(|wide| (narrow, wide)))
+            .filter(|(narrow, wide)| narrow != wide)
+            .filter_map(|(narrow, wide)| wide.holds(narrow).map(|shift| (narrow.name(), wide.name(), shift)))
+            .collect();
+        pairs.sort_unstable();
+        let expected = [
+            ("IQ2_S", "IQ2_XS", 0),
+            ("IQ2_XS", "IQ2_S", 0),
+            ("Q3_K", "Q6_K", 28),
+            ("Q4_0", "Q5_0", 8),
+            ("Q4_0", "Q8_0", -8),
+            ("Q4_0", "Q8_1", -8),
+            ("Q4_1", "Q5_1", 0),
+            ("Q4_K", "Q5_K", 0),
+            ("Q5_0", "Q8_0", -16),
+            ("Q5_0", "Q8_1", -16),
+            ("Q8_0", "Q8_1", 0),
+            ("Q8_1", "Q8_0", 0),
+            ("TQ1_0", "TQ2_0", 0),
+            ("TQ2_0", "TQ1_0", 0),
+        ];
+        assert_eq!(pairs, expected);
+    }
 
     /// As the head of this file says.
     #[test]

@@ -23,7 +23,9 @@ impl RepackChunk {
 /// Repacks a run of whole rows. Bindings: staged, chunk, quants, and scales where the format has them.
 #[derive(Debug, Clone, Copy)]
 pub struct Repack {
-    /// Weight format.
+    /// The blocks' format,
+    pub from: Format,
+    /// and that of the planes, which holds it ([`Format::holds`]).
     pub format: Format,
     /// Columns of the matrix.
     pub k: u32,
@@ -60,7 +62,7 @@ impl Repack {
             .uint("HEAD_ROWS", reorder.head_rows)
             .uint("ROPE_DIMS", reorder.rope_dims)
             .fragment(include_str!("../../shaders/lib/bytes.wgsl"));
-        let (source, kernel) = self.format.repack(source);
+        let (source, kernel) = self.format.repack(self.from, source);
         let mut bindings = vec![Access::Read, Access::Read, Access::ReadWrite];
         if self.has_scales() {
             bindings.push(Access::ReadWrite);
@@ -70,7 +72,7 @@ impl Repack {
 
     /// What the chunk binding holds for a run: which part it is, and behind it the grid of the format, if it has one.
     pub fn chunk(&self, run: RepackChunk) -> Vec<u32> {
-        let words: Vec<u32> = [run.first_quad, run.quad_step, run.rows].into_iter().chain(self.format.points()).collect();
+        let words: Vec<u32> = [run.first_quad, run.quad_step, run.rows].into_iter().chain(self.from.points()).collect();
         debug_assert!(size_of_val(&words[..]) as u64 <= RepackChunk::MOST_BYTES);
         words
     }

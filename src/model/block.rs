@@ -51,7 +51,8 @@ impl<'a> Planner<'a> {
         let input = self.input(plan, width, layer.attn_norm.as_ref(), prepared);
         self.attention(plan, width, index, layer, input);
         let output = |plan: &mut Plan, next| {
-            self.onto_residual(plan, width, &layer.attn_output, &buffers.attended, layer.post_attention_norm.as_ref(), next)
+            let post_norm = layer.post_attention_norm.as_ref().zip(buffers.attention_output.as_ref());
+            self.onto_residual(plan, width, &layer.attn_output, &buffers.attended, post_norm, next)
         };
         if self.config.parallel {
             // Both halves read the residual stream as it was: it is written when both have.
@@ -68,7 +69,8 @@ impl<'a> Planner<'a> {
         }
         match &layer.feed_forward {
             FeedForward::Dense(Dense { down, .. }) => {
-                self.onto_residual(plan, width, down, &buffers.hidden, layer.post_ffw_norm.as_ref(), next_norm)
+                let post_norm = layer.post_ffw_norm.as_ref().zip(buffers.feed_output.as_ref());
+                self.onto_residual(plan, width, down, &buffers.hidden, post_norm, next_norm)
             }
             FeedForward::Experts(experts) => self.experts_down(plan, width, experts, next_norm),
         }
@@ -242,14 +244,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// `residual += W x`, through `post_norm` if there is one; for one row `next_norm` is prepared if it can wait.
+    /// `residual += W x`, through `post_norm` if there is one, by way of the buffer beside it; for one row `next_norm` is prepared if it can wait.
     pub(super) fn onto_residual(
         &self,
         plan: &mut Plan,
         width: Width,
         Linear { matrix, bias }: &Linear,
         x: &Buffer,
-        post_norm: Option<&NormWeights>,
+        post_norm: Option<(&NormWeights, &Buffer)>,
         next_norm: Option<&NormWeights>,
     ) -> Prepared {
         let (space, buffers) = (self.space, &self.space.activations);
@@ -258,15 +260,15 @@ impl<'a> Planner<'a> {
         let input = Input { x, norm: None };
         let bias = bias.as_ref();
         let outcome = Outcome { bias: bias.is_some(), scale, ..Outcome::PLAIN };
-        if let Some(post_norm) = post_norm {
+        if let Some((post_norm, products)) = post_norm {
             let outcome = Outcome { scale: 1.0, ..outcome };
-            self.store(plan, width, input, matrix, outcome, [k, 0], &buffers.normed, bias);
+            self.store(plan, width, input, matrix, outcome, [k, 0], products, bias);
             let Some(next) = next_norm else {
-                self.norm(plan, post_norm, &buffers.normed, &buffers.residual, NormTarget::Residual { scale });
+                self.norm(plan, post_norm, products, &buffers.residual, NormTarget::Residual { scale });
                 return None;
             };
             let more = [&next.weight, &buffers.weighted];
-            self.norm_and(plan, post_norm, &buffers.normed, &buffers.residual, NormTarget::Prepared { scale }, &more);
+            self.norm_and(plan, post_norm, products, &buffers.residual, NormTarget::Prepared { scale }, &more);
             return Some(1);
         }
         let Some(next) = next_norm else {

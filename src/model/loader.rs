@@ -5,6 +5,7 @@ mod feed_forward;
 use super::config::{ConfigError, ModelConfig, Rope, RopeLayout, RopeScaling};
 use super::rope;
 use super::weights::{FeedForward, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Weights};
+use super::widen::Widening;
 use crate::gpu::{Buffer, Gpu, GpuError};
 use crate::kernels::{Format, HeadNormOver, KvType, Reorder, bias_offset, rope_turns};
 use crate::weights::gguf::TensorInfo;
@@ -38,6 +39,7 @@ pub struct WeightLoader<'a> {
     context: u32,
     kv_type: KvType,
     tensors: &'a [TensorInfo],
+    widening: Widening,
     placed: Vec<(&'a TensorInfo, Target)>,
     /// The turns of layers, to be filled when the frequencies are known.
     turns: Vec<(Option<Rope>, Buffer)>,
@@ -58,7 +60,8 @@ pub enum WeightsError {
 impl<'a> WeightLoader<'a> {
     /// A loader for the tensors of one file, for sequences of up to `context` positions whose keys and values are stored as `kv_type`.
     pub fn new(gpu: &'a Gpu, config: &'a ModelConfig, context: u32, kv_type: KvType, tensors: &'a [TensorInfo]) -> Self {
-        Self { gpu, config, context, kv_type, tensors, placed: Vec::new(), turns: Vec::new() }
+        let widening = Widening::of(config, tensors);
+        Self { gpu, config, context, kv_type, tensors, widening, placed: Vec::new(), turns: Vec::new() }
     }
 
     /// Makes room for every tensor and streams them in, in the file's order. `arrived` hears of every chunk's bytes and may stop the load.
@@ -241,7 +244,13 @@ impl<'a> WeightLoader<'a> {
     fn tensor(&self, name: &str, rows: u32, columns: u32) -> Result<(&'a TensorInfo, Format), WeightsError> {
         let tensor = self.needed(name)?;
         self.expect(tensor, &[columns, rows])?;
-        Ok((tensor, matrix_format(tensor)?))
+        Ok((tensor, self.format(tensor)?))
+    }
+
+    /// The format that a matrix is stored in.
+    fn format(&self, tensor: &TensorInfo) -> Result<Format, UploadError> {
+        let own = matrix_format(tensor)?;
+        Ok(self.widening.format(tensor).unwrap_or(own))
     }
 
     /// Room for a matrix of its own.
@@ -257,7 +266,7 @@ impl<'a> WeightLoader<'a> {
         Ok(Linear { matrix, bias: self.optional_vector(&format!("{name}.bias"), rows)? })
     }
 
-    /// Room for queries, keys and values: neighbours whose types agree are stacked.
+    /// Room for queries, keys and values: neighbours whose types agree, as in the file or widened, are stacked.
     fn qkv(&mut self, layer: u32) -> Result<Qkv, WeightsError> {
         let ModelConfig { heads, kv_heads, head_dim, embedding, clamp, .. } = *self.config;
         let rope = self.config.rope_of(layer).copied();

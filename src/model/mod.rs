@@ -2,6 +2,7 @@
 
 #![allow(clippy::module_inception, reason = "the room's main type is the model")]
 
+mod arena;
 mod block;
 mod config;
 mod experts;
@@ -11,12 +12,17 @@ mod loader;
 mod model;
 mod plan;
 pub mod rope;
+#[cfg(test)]
+mod sample;
 mod weights;
+mod widen;
 mod workspace;
 
+pub use arena::{ArenaPlan, Shape};
 pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
 pub use loader::{WeightLoader, WeightsError};
 pub use model::Model;
 pub use weights::{
     Dense, ExpertWeights, FeedForward, GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights,
 };
+pub use widen::Widening;

@@ -3,7 +3,8 @@
 use super::config::ModelConfig;
 use super::plan::{FEW_ROWS, Planner, Width, head_partials};
 use super::weights::Weights;
-use super::workspace::{CHUNK, Workspace};
+use super::arena::CHUNK;
+use super::workspace::Workspace;
 use crate::gpu::{Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
 use crate::kernels::{Attention, KvType, Sequence, Step};
 use crate::sampling::SamplingParams;
@@ -133,6 +134,11 @@ impl Model {
     /// Dispatches of a decode step at `position`.
     pub fn dispatches_per_token(&self, position: u32) -> usize {
         self.step(position).iter().map(|plan| plan.len()).sum()
+    }
+
+    /// Dispatches of all blocks of a decode step at `position`, without what comes before the first and behind the last.
+    pub fn dispatches_of_blocks(&self, position: u32) -> usize {
+        self.decode[reach(position)].len()
     }
 
     /// Bytes that a greedy decode step at `position` reads, as its kernels declare them.

@@ -3,7 +3,7 @@
 //! A block of a decode step of the usual model is five dispatches, or six where the context is long (`block.rs`):
 //! q, k and v with RoPE and the cache's write · attention (· merging its stretches) · output projection onto the residual stream ·
 //! gate and up with SwiGLU · down projection onto the residual stream.
-//! Where a file stores q, k and v, or gate and up, in different types, each type has a dispatch. Prefill has the same with a tiled matmul and
+//! Where q, k and v, or gate and up, are of different types and stay so (`widen.rs`), each type has a dispatch. Prefill has the same with a tiled matmul and
 //! norms of their own.
 
 use super::block::{Input, product};

@@ -34,7 +34,7 @@ pub struct NormWeights {
 /// The two matrices of a gated feed-forward network.
 #[derive(Debug)]
 pub enum GateUp {
-    /// One matrix with quads of `ffn_gate` and of `ffn_up` by turns: their types agree.
+    /// One matrix with quads of `ffn_gate` and of `ffn_up` by turns: their types agree, in the file or widened.
     Interleaved(Matrix),
     /// `ffn_gate` and `ffn_up`, and their biases in one vector.
     Apart([Matrix; 2], Option<Buffer>),
@@ -85,7 +85,7 @@ pub struct ExpertWeights {
 /// Queries, keys and values.
 #[derive(Debug)]
 pub struct Qkv {
-    /// `attn_q`, `attn_k`, `attn_v`, or `attn_qkv`: neighbours whose types agree are one stacked matrix.
+    /// `attn_q`, `attn_k`, `attn_v`, or `attn_qkv`: neighbours whose types agree, in the file or widened, are one stacked matrix.
     pub projections: Vec<Projection>,
     /// RoPE's turns, with the bias of all three behind them where there is one and nothing comes between product and RoPE.
     pub turns: Buffer,

@@ -1,5 +1,6 @@
 //! A weight matrix on the GPU.
 
+use super::gguf::TensorInfo;
 use super::types::TensorType;
 use crate::gpu::{Binding, Buffer, Gpu, GpuError};
 use crate::kernels::{Format, Planes};
@@ -7,6 +8,13 @@ use crate::kernels::{Format, Planes};
 /// The format that a tensor type is stored in on the GPU, which has its name, or `None` where no kernel reads it.
 pub fn format_of(kind: TensorType) -> Option<Format> {
     Format::ALL.into_iter().find(|format| format.name() == kind.name())
+}
+
+/// Bytes of a tensor's matrix in a format.
+pub fn matrix_bytes(tensor: &TensorInfo, format: Format) -> u64 {
+    let size = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let planes = format.planes(size(tensor.rows()), size(tensor.columns()));
+    planes.quants + planes.scales
 }
 
 /// Consecutive rows of a matrix in one buffer.

@@ -15,6 +15,6 @@ mod matrix;
 mod upload;
 
 #[cfg(feature = "engine")]
-pub use matrix::{Matrix, Shard, format_of};
+pub use matrix::{Matrix, Shard, format_of, matrix_bytes};
 #[cfg(feature = "engine")]
 pub use upload::{CHUNK_BYTES, Placement, UploadError, Uploader, matrix_format};

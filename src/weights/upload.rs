@@ -72,7 +72,7 @@ impl<'a, S: Source> Uploader<'a, S> {
         Ok(Self { gpu, source, staging, chunk, since_idle: 0 })
     }
 
-    /// Streams `tensor` into `matrix`. `arrived` hears of every chunk's bytes and may stop the upload by an error.
+    /// Streams `tensor` into `matrix`, whose format holds the tensor's. `arrived` hears of every chunk's bytes and may stop the upload by an error.
     ///
     /// # Errors
     /// What the source, the device or `arrived` report; a row too wide to stage.
@@ -89,7 +89,8 @@ impl<'a, S: Source> Uploader<'a, S> {
         if most == 0 {
             return Err(UploadError::RowTooWide { tensor: tensor.name.clone(), row_bytes, limit: CHUNK_BYTES }.into());
         }
-        let repack = Repack { format: matrix.format, k: matrix.columns, reorder: placement.reorder };
+        let from = matrix_format(tensor)?;
+        let repack = Repack { from, format: matrix.format, k: matrix.columns, reorder: placement.reorder };
         let rows = placement.rows.end - placement.rows.start;
         let mut done = 0;
         while done < rows {

@@ -86,7 +86,7 @@ pub fn repack_into(
     [first_quad, quad_step]: [u32; 2],
     reorder: Option<Reorder>,
 ) {
-    let kernel = Repack { format, k, reorder };
+    let kernel = Repack { from: format, format, k, reorder };
     let row_bytes = bytes.len() / rows as usize;
     let run_rows = quads.min(rows.div_ceil(4)) * 4;
     for first in (0..rows).step_by(run_rows as usize) {

@@ -5,7 +5,7 @@ use crate::kernels::{Activation, Format};
 use crate::model::config::{ConfigError, Experts};
 use crate::model::weights::{Dense, ExpertWeights, FeedForward, GateUp, Up};
 use crate::weights::gguf::TensorInfo;
-use crate::weights::{Matrix, Placement, matrix_format};
+use crate::weights::{Matrix, Placement};
 
 impl<'a> WeightLoader<'a> {
     pub(super) fn feed_forward(&mut self, layer: u32) -> Result<FeedForward, WeightsError> {
@@ -70,7 +70,7 @@ impl<'a> WeightLoader<'a> {
             }
             .into());
         }
-        Ok((tensor, matrix_format(tensor)?))
+        Ok((tensor, self.format(tensor)?))
     }
 
     fn dense(&mut self, layer: u32, suffix: &str, ff: u32) -> Result<Dense, WeightsError> {
