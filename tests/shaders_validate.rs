@@ -9,8 +9,8 @@ use kinglet::kernels::{
     Weigh,
 };
 
-const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false };
-const SUBGROUPS: Capabilities = Capabilities { subgroups: true, f16: false };
+const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false, int8_dot: false };
+const SUBGROUPS: Capabilities = Capabilities { subgroups: true, f16: false, int8_dot: false };
 
 const ACTIVATIONS: [Activation; 4] = [Activation::Identity, Activation::Silu, Activation::Gelu, Activation::ReluSquared];
 
