@@ -5,7 +5,7 @@ mod golden_run;
 #[path = "common/models.rs"]
 mod models;
 
-use golden_run::{Run, best, generate, greedy, last_logits};
+use golden_run::{Run, generate, greedy, load};
 use kinglet::engine::{AbortSignal, Engine, GenerateParams, LoadOptions, negative_log_likelihood};
 use kinglet::gpu::{Gpu, GpuOptions};
 use kinglet::kernels::KvType;
@@ -58,52 +58,18 @@ fn engine(kv_type: KvType) -> Option<Engine> {
 }
 
 fn engine_for(kv_type: KvType, context: Option<u32>) -> Option<Engine> {
-    let mut source = FileSource::open(models::path(MODEL)?).expect("the file opens");
     let gpu = block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)");
-    let options = LoadOptions { context, kv_type };
-    Some(block_on(Engine::load(gpu, &mut source, options, &mut |_| {}, &AbortSignal::new())).expect("the model loads"))
+    Some(load(gpu, &models::path(MODEL)?, LoadOptions { context, kv_type }))
 }
 
-/// With an f32 KV cache the arithmetic is the golden's: logits within 2e-3, and the greedy ids up to a step that is as good as a tie.
 fn check_f32(name: &str) {
     let Some(mut engine) = engine(KvType::F32) else { return };
-    let run = Golden::run(name);
-    let off = run.difference(&last_logits(&mut engine, &run.prompt_ids));
-    eprintln!("{name}, f32 KV: logits off by {off:.1e}");
-    assert!(off <= 2e-3, "{name}: logits off by {off}");
-    let steps = run.certain_steps(1e-3);
-    let ids = generate(&mut engine, &run.prompt_ids, steps, greedy());
-    assert_eq!(ids, run.greedy_ids[..steps], "{name}");
+    Golden::run(name).check_f32(&mut engine, name);
 }
 
-/// With an f16 KV cache: logits within 0.05, and every greedy step of the golden whose margin is at least 0.1, given the golden's ids before.
 fn check_f16(name: &str) {
-    const CERTAIN: f32 = 0.1;
     let Some(mut engine) = engine(KvType::F16) else { return };
-    let run = Golden::run(name);
-    let start = run.prompt_ids.len() - 1;
-    let mut walk = run.prompt_ids.clone();
-    walk.extend(&run.greedy_ids[..run.greedy_ids.len() - 1]);
-    let mut off = f64::INFINITY;
-    let mut other = Vec::new();
-    let mut compare = |position: usize, row: &[f32]| {
-        if position == start {
-            off = run.difference(row);
-        }
-        let Some(step) = position.checked_sub(start) else { return };
-        let (margin, found, expected) = (run.top1_top2_margin[step], best(row), run.greedy_ids[step]);
-        if margin >= CERTAIN && found != expected {
-            other.push(format!("step {step}: {found}, not {expected} (margin {margin})"));
-        }
-    };
-    block_on(engine.logits(&walk, &mut compare)).expect("logits");
-    eprintln!("{name}, f16 KV: logits off by {off:.1e}");
-    assert!(off <= 0.05, "{name}: logits off by {off}");
-    assert!(other.is_empty(), "{name}: {}", other.join("; "));
-
-    // The walk reads rows as prefill does; these steps are decode's.
-    let steps = run.certain_steps(CERTAIN);
-    assert_eq!(generate(&mut engine, &run.prompt_ids, steps, greedy()), run.greedy_ids[..steps], "{name}");
+    Golden::run(name).check_f16(&mut engine, name);
 }
 
 #[test]
