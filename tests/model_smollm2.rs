@@ -1,10 +1,13 @@
 //! SmolLM2-135M-Instruct against numbers that other programs made from the same file (tests/golden, tests/oracle).
 
+#[path = "common/divergence.rs"]
+mod divergence;
 #[path = "common/golden_run.rs"]
 mod golden_run;
 #[path = "common/models.rs"]
 mod models;
 
+use divergence::{Difference, Reference};
 use golden_run::{Run, generate, greedy, load};
 use kinglet::engine::{AbortSignal, Engine, GenerateParams, LoadOptions, negative_log_likelihood};
 use kinglet::gpu::{Gpu, GpuOptions};
@@ -210,6 +213,33 @@ fn perplexity_of_512_ids() {
 #[test]
 fn perplexity_of_2000_ids() {
     check_perplexity(KvType::F32, 2000, 0.02, |golden| golden.ppl);
+}
+
+/// The mean of 512 positions' KL from the reference, and of the likeliest ids' log-probabilities' differences, are at most so large.
+fn check_divergence(kv_type: KvType, most_kl: f64, most_logprob: f64) {
+    let Some(mut engine) = engine(kv_type) else { return };
+    let reference = Reference::parse(include_bytes!("golden/smollm2-kl.bin"));
+    let mut all = Vec::new();
+    let mut row = |position: usize, logits: &[f32]| all.push(reference.difference(position, logits));
+    block_on(engine.logits(&reference.ids, &mut row)).expect("logits");
+    assert_eq!(all.len(), 512);
+    let mean = |of: fn(&Difference) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+    let (kl, logprob) = (mean(|one| one.kl), mean(|one| one.logprob));
+    let worst = all.iter().fold(0.0f64, |worst, one| worst.max(one.kl));
+    eprintln!("{} KV: KL {kl:.2e} on average, {worst:.2e} at most; log-probabilities off by {logprob:.2e}", kv_type.name());
+    assert!(kl <= most_kl, "KL {kl}");
+    assert!(logprob <= most_logprob, "log-probabilities are off by {logprob}");
+}
+
+#[test]
+fn divergence_of_the_exact_path() {
+    // Logits that are off by 2e-3 everywhere, as the goldens allow, would be about 2e-6.
+    check_divergence(KvType::F32, 1e-6, 1e-3);
+}
+
+#[test]
+fn divergence_with_f16_kv() {
+    check_divergence(KvType::F16, 1e-4, 2e-2);
 }
 
 /// What rounding keys and values costs. A number in the middle between two codes may become either, and whatever comes after it is then
