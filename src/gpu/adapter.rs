@@ -40,7 +40,7 @@ impl Tier {
 pub struct Capabilities {
     /// Subgroup operations (of any size from 4 to 128).
     pub subgroups: bool,
-    /// `f16` arithmetic in shaders. No kernel uses it yet; it counts for the tier.
+    /// `f16` in shaders. Kernels read keys and values as such; nothing is computed in it.
     pub f16: bool,
     /// `dot4I8Packed` is worth using: it is one instruction, as far as the adapter's name tells, or [`Tier::APlus`] was forced. WGSL
     /// has it in any case.
