@@ -53,7 +53,10 @@ fn an_unknown_adapter_ends_with_4() {
 #[test]
 fn devices_are_listed() {
     let devices = json(&["devices", "--json"]);
-    has_keys(&devices[0], &["name", "backend", "kind", "driver", "tier", "subgroups", "f16", "limits"]);
+    has_keys(
+        &devices[0],
+        &["name", "backend", "kind", "driver", "tier", "subgroups", "subgroup_sizes", "f16", "int8_dot", "limits"],
+    );
     let output = run(&["devices"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(devices[0]["name"].as_str().unwrap()), "{text}");

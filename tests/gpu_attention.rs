@@ -8,7 +8,7 @@ mod common {
 
 use common::gpu::{Random, download, open_both, run};
 use common::kv_blocks;
-use kinglet::gpu::{Buffer, Gpu, Plan, Span};
+use kinglet::gpu::{AdapterChoice, Buffer, Capabilities, Dispatch, Gpu, GpuError, GpuOptions, Plan, Span, Tier};
 use kinglet::kernels::{Attention, KvType, Step};
 
 /// What a kernel must not write.
@@ -101,7 +101,7 @@ impl Case {
         let q = gpu.upload("q", &self.q).unwrap();
         let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
         let bindings = [&q, &k, &v, &y, &step(gpu, self.span)].map(Buffer::whole);
-        let actual = run(gpu, &self.kernel.prefill(), &bindings, self.span, &y);
+        let actual = run(gpu, &self.kernel.prefill(gpu.capabilities()), &bindings, self.span, &y);
         self.compare(gpu, "prefill", &actual);
     }
 
@@ -385,11 +385,45 @@ fn caches_in_blocks() {
     }
 }
 
+/// f16 becomes f32 exactly, whether words are unpacked or numbers read.
+#[test]
+fn f16_is_read_to_the_same_bits_with_and_without_it() {
+    let open = |tier| {
+        let adapter = AdapterChoice { name: None, tier: Some(tier) };
+        pollster::block_on(Gpu::open(GpuOptions { adapter, ..GpuOptions::default() }))
+    };
+    let with = match open(Tier::B) {
+        Err(GpuError::TierUnavailable { .. }) => return eprintln!("skipped: no f16 here"),
+        gpu => gpu.expect("tier B"),
+    };
+    let without = open(Tier::C).expect("tier C");
+    let mut random = Random(31);
+    for shape in [[9, 3, 64], [4, 4, 80], [8, 1, 256], [3, 1, 8]] {
+        let kernel = kernel(shape, 300, KvType::F16);
+        let mut case = Case::random(&mut random, kernel, Span { position: 97, rows: 40 });
+        // Some too small for a normal f16.
+        case.k.iter_mut().chain(&mut case.v).step_by(7).for_each(|x| *x *= 1e-5);
+        let prefill = |gpu: &Gpu| kernel.prefill(gpu.capabilities());
+        let decode = |gpu: &Gpu| kernel.decode_short(gpu.capabilities());
+        assert_ne!(prefill(&with).shader.wgsl, prefill(&without).shader.wgsl);
+        for (name, dispatch) in [("prefill", &prefill as &dyn Fn(&Gpu) -> Dispatch), ("decode", &decode)] {
+            let [one, other] = [&with, &without].map(|gpu| {
+                let [k, v] = case.caches(gpu);
+                let q = gpu.upload("q", &case.q).unwrap();
+                let y = gpu.upload("y", &vec![UNTOUCHED; case.q.len()]).unwrap();
+                let bindings = [&q, &k, &v, &y, &step(gpu, case.span)].map(Buffer::whole);
+                run(gpu, &dispatch(gpu), &bindings, case.span, &y).iter().map(|y| y.to_bits()).collect::<Vec<_>>()
+            });
+            assert!(one == other, "{name} of {kernel:?}");
+        }
+    }
+}
+
 #[test]
 fn a_cache_in_blocks_is_read_in_its_own_bytes() {
     for (kv_type, row) in [(KvType::Q8_0, 64 + 4), (KvType::Q4_0, 32 + 4)] {
         let kernel = kernel([9, 3, 64], 2048, kv_type);
-        let traffic = kernel.prefill().traffic.bytes(Span { position: 999, rows: 1 });
+        let traffic = kernel.prefill(Capabilities::default()).traffic.bytes(Span { position: 999, rows: 1 });
         assert_eq!(traffic, 1000 * 2 * 3 * row + 9 * 64 * 4);
         assert_eq!(kv_type.bytes(1, 3, 64), 3 * row);
     }

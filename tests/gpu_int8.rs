@@ -106,7 +106,7 @@ fn check_matmul(gpu: &Gpu, random: &mut Random, kernel: Matmul, x: &[f32]) {
     let (x, y) = (gpu.upload("x", &strided).unwrap(), gpu.upload("y", &before).unwrap());
     let bindings = [&matrix.quants, &matrix.scales, &x, &step(gpu, tokens as u32), &y].map(Buffer::whole);
     // The grid may be larger than the step: the kernel goes by the step.
-    let after = run(gpu, &kernel.dispatch(), &bindings, Span { position: 11, rows: capacity as u32 }, &y);
+    let after = run(gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 11, rows: capacity as u32 }, &y);
     let after: Vec<_> = after[..capacity * y_stride].chunks_exact(y_stride).collect();
     let actual: Vec<f32> = after.iter().take(tokens).flat_map(|y| y[y_first..][..rows].to_vec()).collect();
     let error = worst_sum(&actual, &expected, &sizes);
@@ -252,7 +252,7 @@ fn experts_of_8_bits() {
                     plan.push(&gpu, &group.dispatch(), &[&routing, &step, &lists].map(Buffer::whole));
                     let kernel = Matmul { experts, tile_tokens: if of_choices { 64 } else { 32 }, ..matmul(format, rows, k) };
                     let bindings = [&matrix.quants, &matrix.scales, &x, &step, &y, &lists].map(Buffer::whole);
-                    plan.push(&gpu, &kernel.dispatch(), &bindings);
+                    plan.push(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings);
                 }
                 gpu.run(&plan, span);
                 let after: Vec<f32> = download(&gpu, &y);
@@ -275,7 +275,7 @@ fn without_codes_it_is_f32() {
         let plain = Matvec { variant: MatvecVariant::default(), ..vector };
         assert_eq!(vector.dispatch(gpu.capabilities()).shader.wgsl, plain.dispatch(gpu.capabilities()).shader.wgsl);
         let plain = Matmul { variant: MatmulVariant::default(), ..rows };
-        assert_eq!(rows.dispatch().shader.wgsl, plain.dispatch().shader.wgsl);
+        assert_eq!(rows.dispatch(gpu.capabilities()).shader.wgsl, plain.dispatch(gpu.capabilities()).shader.wgsl);
     }
     let several = Matvec { vectors: 2, ..matvec(Format::Q4_0, 8, 256) };
     assert_eq!(several.arithmetic(), Arithmetic::F32);

@@ -1,11 +1,14 @@
 //! SmolLM2-135M-Instruct against numbers that other programs made from the same file (tests/golden, tests/oracle).
 
+#[path = "common/divergence.rs"]
+mod divergence;
 #[path = "common/golden_run.rs"]
 mod golden_run;
 #[path = "common/models.rs"]
 mod models;
 
-use golden_run::{Run, best, generate, greedy, last_logits};
+use divergence::{Difference, Reference};
+use golden_run::{Run, generate, greedy, load};
 use kinglet::engine::{AbortSignal, Engine, GenerateParams, LoadOptions, negative_log_likelihood};
 use kinglet::gpu::{Gpu, GpuOptions};
 use kinglet::kernels::KvType;
@@ -58,52 +61,18 @@ fn engine(kv_type: KvType) -> Option<Engine> {
 }
 
 fn engine_for(kv_type: KvType, context: Option<u32>) -> Option<Engine> {
-    let mut source = FileSource::open(models::path(MODEL)?).expect("the file opens");
     let gpu = block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)");
-    let options = LoadOptions { context, kv_type };
-    Some(block_on(Engine::load(gpu, &mut source, options, &mut |_| {}, &AbortSignal::new())).expect("the model loads"))
+    Some(load(gpu, &models::path(MODEL)?, LoadOptions { context, kv_type }))
 }
 
-/// With an f32 KV cache the arithmetic is the golden's: logits within 2e-3, and the greedy ids up to a step that is as good as a tie.
 fn check_f32(name: &str) {
     let Some(mut engine) = engine(KvType::F32) else { return };
-    let run = Golden::run(name);
-    let off = run.difference(&last_logits(&mut engine, &run.prompt_ids));
-    eprintln!("{name}, f32 KV: logits off by {off:.1e}");
-    assert!(off <= 2e-3, "{name}: logits off by {off}");
-    let steps = run.certain_steps(1e-3);
-    let ids = generate(&mut engine, &run.prompt_ids, steps, greedy());
-    assert_eq!(ids, run.greedy_ids[..steps], "{name}");
+    Golden::run(name).check_f32(&mut engine, name);
 }
 
-/// With an f16 KV cache: logits within 0.05, and every greedy step of the golden whose margin is at least 0.1, given the golden's ids before.
 fn check_f16(name: &str) {
-    const CERTAIN: f32 = 0.1;
     let Some(mut engine) = engine(KvType::F16) else { return };
-    let run = Golden::run(name);
-    let start = run.prompt_ids.len() - 1;
-    let mut walk = run.prompt_ids.clone();
-    walk.extend(&run.greedy_ids[..run.greedy_ids.len() - 1]);
-    let mut off = f64::INFINITY;
-    let mut other = Vec::new();
-    let mut compare = |position: usize, row: &[f32]| {
-        if position == start {
-            off = run.difference(row);
-        }
-        let Some(step) = position.checked_sub(start) else { return };
-        let (margin, found, expected) = (run.top1_top2_margin[step], best(row), run.greedy_ids[step]);
-        if margin >= CERTAIN && found != expected {
-            other.push(format!("step {step}: {found}, not {expected} (margin {margin})"));
-        }
-    };
-    block_on(engine.logits(&walk, &mut compare)).expect("logits");
-    eprintln!("{name}, f16 KV: logits off by {off:.1e}");
-    assert!(off <= 0.05, "{name}: logits off by {off}");
-    assert!(other.is_empty(), "{name}: {}", other.join("; "));
-
-    // The walk reads rows as prefill does; these steps are decode's.
-    let steps = run.certain_steps(CERTAIN);
-    assert_eq!(generate(&mut engine, &run.prompt_ids, steps, greedy()), run.greedy_ids[..steps], "{name}");
+    Golden::run(name).check_f16(&mut engine, name);
 }
 
 #[test]
@@ -244,6 +213,33 @@ fn perplexity_of_512_ids() {
 #[test]
 fn perplexity_of_2000_ids() {
     check_perplexity(KvType::F32, 2000, 0.02, |golden| golden.ppl);
+}
+
+/// The mean of 512 positions' KL from the reference, and of the likeliest ids' log-probabilities' differences, are at most so large.
+fn check_divergence(kv_type: KvType, most_kl: f64, most_logprob: f64) {
+    let Some(mut engine) = engine(kv_type) else { return };
+    let reference = Reference::parse(include_bytes!("golden/smollm2-kl.bin"));
+    let mut all = Vec::new();
+    let mut row = |position: usize, logits: &[f32]| all.push(reference.difference(position, logits));
+    block_on(engine.logits(&reference.ids, &mut row)).expect("logits");
+    assert_eq!(all.len(), 512);
+    let mean = |of: fn(&Difference) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+    let (kl, logprob) = (mean(|one| one.kl), mean(|one| one.logprob));
+    let worst = all.iter().fold(0.0f64, |worst, one| worst.max(one.kl));
+    eprintln!("{} KV: KL {kl:.2e} on average, {worst:.2e} at most; log-probabilities off by {logprob:.2e}", kv_type.name());
+    assert!(kl <= most_kl, "KL {kl}");
+    assert!(logprob <= most_logprob, "log-probabilities are off by {logprob}");
+}
+
+#[test]
+fn divergence_of_the_exact_path() {
+    // Logits that are off by 2e-3 everywhere, as the goldens allow, would be about 2e-6.
+    check_divergence(KvType::F32, 1e-6, 1e-3);
+}
+
+#[test]
+fn divergence_with_f16_kv() {
+    check_divergence(KvType::F16, 1e-4, 2e-2);
 }
 
 /// What rounding keys and values costs. A number in the middle between two codes may become either, and whatever comes after it is then

@@ -9,8 +9,9 @@ use kinglet::kernels::{
     Repack, RopeKv, Route, SamplePick, SumChoices, Tiling, Weigh,
 };
 
-const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false };
-const SUBGROUPS: Capabilities = Capabilities { subgroups: true, f16: false };
+const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false, int8_dot: false };
+const SUBGROUPS: Capabilities = Capabilities { subgroups: true, f16: false, int8_dot: false };
+const HALF: Capabilities = Capabilities { subgroups: true, f16: true, int8_dot: false };
 
 const ACTIVATIONS: [Activation; 4] = [Activation::Identity, Activation::Silu, Activation::Gelu, Activation::ReluSquared];
 
@@ -95,8 +96,8 @@ fn attention(shaders: &mut Vec<Shader>) {
                 soft_cap: 0.0,
                 alibi: 0.0,
             };
-            shaders.push(attention.prefill().shader);
-            for capabilities in [TIER_C, SUBGROUPS] {
+            for capabilities in [TIER_C, SUBGROUPS, HALF] {
+                shaders.push(attention.prefill(capabilities).shader);
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
                 shaders.push(attention.merge(capabilities).shader);
@@ -187,8 +188,8 @@ fn scores(shaders: &mut Vec<Shader>) {
         ] {
             let (heads, kv_heads, head_dim, context, scale) = (12, 4, 64, 32_768, 0.125);
             let attention = Attention { heads, kv_heads, head_dim, context, capacity, window, kv_type, scale, soft_cap, alibi };
-            shaders.push(attention.prefill().shader);
-            for capabilities in [TIER_C, SUBGROUPS] {
+            for capabilities in [TIER_C, SUBGROUPS, HALF] {
+                shaders.push(attention.prefill(capabilities).shader);
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
                 shaders.push(attention.merge(capabilities).shader);
@@ -311,9 +312,10 @@ fn validate(shader: &Shader) -> naga::Module {
     let text = shader.text(false);
     let module =
         naga::front::wgsl::parse_str(&text).unwrap_or_else(|error| panic!("{}: {}", shader.name, error.emit_to_string(&text)));
-    // Only what a browser without any optional feature has (unpack2x16float is part of WGSL), and subgroups if the kernel says so.
+    // Only what a browser without any optional feature has (unpack2x16float is part of WGSL), and what the kernel says it uses.
     let mut capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     capabilities.set(naga::valid::Capabilities::SUBGROUP, shader.subgroups);
+    capabilities.set(naga::valid::Capabilities::SHADER_FLOAT16, shader.wgsl.starts_with("enable f16;"));
     let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities);
     if shader.subgroups {
         validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE).subgroup_operations(naga::valid::SubgroupOperationSet::all());

@@ -131,7 +131,7 @@ async fn attention_of_one_row_and_of_many() {
         let step = gpu.upload("step", &[Step { position, rows: 1, drawn: 0, token: 0 }]).unwrap();
         let span = Span { position, rows: 1 };
         let bindings = [&q, &k, &v, &y, &step].map(Binding::from).to_vec();
-        let actual = run(&gpu, &[(attention.prefill(), bindings)], span, &y).await;
+        let actual = run(&gpu, &[(attention.prefill(gpu.capabilities()), bindings)], span, &y).await;
         let off = worst(&actual[..expected.len()], &expected);
         assert!(off < 1e-5, "prefill {attention:?} at {position} off by {off}");
         let steps = [

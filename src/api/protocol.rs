@@ -97,6 +97,9 @@ pub enum KvType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
+    /// f16, subgroups, and dot products of bytes: in hardware, unless forced where they are not.
+    #[serde(rename = "a+")]
+    APlus,
     /// f16 and subgroups.
     A,
     /// f16.
@@ -195,10 +198,16 @@ pub struct EngineInfo {
     pub vocab_size: u32,
     /// The GPU's name as the adapter tells it.
     pub adapter: String,
-    /// Tier in use: `a`, `b` or `c`.
+    /// Tier in use: `a+`, `a`, `b` or `c`.
     pub tier: String,
     /// The open device has subgroup operations, and kernels use them.
     pub subgroups: bool,
+    /// The least and the most invocations of a subgroup, where there are subgroups.
+    pub subgroup_sizes: Option<[u32; 2]>,
+    /// The open device has `shader-f16`.
+    pub f16: bool,
+    /// Dot products of bytes are one instruction, as far as the adapter's name tells, or tier `a+` was forced.
+    pub int8_dot: bool,
     /// Bytes of the weights on the GPU.
     pub weight_bytes: u64,
     /// Bytes of everything on the GPU, the most it ever was.
@@ -263,14 +272,14 @@ mod tests {
     #[test]
     fn messages_to_the_worker_have_the_stated_json() {
         to_worker(
-            json!({"type": "load", "id": 1, "url": "https://x/m.gguf", "options": {"context": 2048, "kv_type": "f32", "tier": "c", "quantize": "q4_0"}}),
+            json!({"type": "load", "id": 1, "url": "https://x/m.gguf", "options": {"context": 2048, "kv_type": "f32", "tier": "a+", "quantize": "q4_0"}}),
             ToWorker::Load {
                 id: 1,
                 url: Some("https://x/m.gguf".into()),
                 options: LoadOptions {
                     context: Some(2048),
                     kv_type: Some(KvType::F32),
-                    tier: Some(Tier::C),
+                    tier: Some(Tier::APlus),
                     quantize: Some(Quantize::Q4_0),
                 },
             },

@@ -102,6 +102,9 @@ pub struct DeviceArgs {
 /// Tiers on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum TierArg {
+    /// f16 arithmetic, subgroups and dot products of bytes, even where the GPU only emulates these
+    #[value(name = "a+")]
+    APlus,
     /// f16 arithmetic and subgroups
     A,
     /// f16 arithmetic
@@ -141,6 +144,7 @@ impl DeviceArgs {
     /// For opening the GPU.
     pub fn gpu(&self) -> GpuOptions {
         let tier = self.tier.map(|tier| match tier {
+            TierArg::APlus => Tier::APlus,
             TierArg::A => Tier::A,
             TierArg::B => Tier::B,
             TierArg::C => Tier::C,
@@ -391,7 +395,7 @@ mod tests {
     fn prompt_or_chat_but_not_both() {
         let parse = |line: &str| Args::try_parse_from(line.split(' ')).is_ok();
         assert!(parse("kinglet generate m --prompt p"));
-        assert!(parse("kinglet generate m --chat p --system s --tier A --kv-type F32 --stop a --stop b"));
+        assert!(parse("kinglet generate m --chat p --system s --tier A+ --kv-type F32 --stop a --stop b"));
         assert!(!parse("kinglet generate m"));
         assert!(!parse("kinglet generate m --prompt p --chat c"));
         assert!(!parse("kinglet generate m --prompt p --system s"));

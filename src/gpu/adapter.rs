@@ -1,6 +1,6 @@
 //! Finding an adapter, and what it can do.
 
-use super::GpuError;
+use super::{GpuError, int8_dot};
 
 /// How good a device is, which decides the fragments that kernels are built from. Every kernel runs on [`Tier::C`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,12 +11,18 @@ pub enum Tier {
     B,
     /// f16 arithmetic and subgroups.
     A,
+    /// f16 arithmetic, subgroups, and dot products of bytes in hardware.
+    APlus,
 }
 
 impl Tier {
-    /// `a`, `b` or `c`.
+    /// Every tier, the best first.
+    pub const ALL: [Tier; 4] = [Tier::APlus, Tier::A, Tier::B, Tier::C];
+
+    /// `a+`, `a`, `b` or `c`.
     pub fn name(self) -> &'static str {
         match self {
+            Tier::APlus => "a+",
             Tier::A => "a",
             Tier::B => "b",
             Tier::C => "c",
@@ -25,41 +31,37 @@ impl Tier {
 
     /// The tier called `name`, in either case.
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "a" | "A" => Some(Tier::A),
-            "b" | "B" => Some(Tier::B),
-            "c" | "C" => Some(Tier::C),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|tier| tier.name().eq_ignore_ascii_case(name))
     }
 }
 
 /// The optional features that kernels may use on an open device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
     /// Subgroup operations (of any size from 4 to 128).
     pub subgroups: bool,
-    /// `f16` arithmetic in shaders. No kernel uses it yet; it counts for the tier.
+    /// `f16` in shaders. Kernels read keys and values as such; nothing is computed in it.
     pub f16: bool,
+    /// `dot4I8Packed` is worth using: it is one instruction, as far as the adapter's name tells, or [`Tier::APlus`] was forced. WGSL
+    /// has it in any case.
+    pub int8_dot: bool,
 }
 
 impl Capabilities {
     /// The tier that these features make.
     pub fn tier(self) -> Tier {
-        match (self.f16, self.subgroups) {
-            (true, true) => Tier::A,
-            (true, false) => Tier::B,
-            (false, _) => Tier::C,
+        match (self.f16, self.subgroups, self.int8_dot) {
+            (true, true, true) => Tier::APlus,
+            (true, true, false) => Tier::A,
+            (true, false, _) => Tier::B,
+            (false, _, _) => Tier::C,
         }
     }
 
-    /// Only what `tier` uses of these features, or the names of those that are missing.
+    /// Only what `tier` uses of these features, or the names of those that are missing. Dot products of bytes are never missing: where
+    /// the GPU has no instruction, its driver computes them in several, so whoever forces A+ gets kernels that use them.
     pub(super) fn restrict(self, tier: Tier) -> Result<Self, String> {
-        let wanted = match tier {
-            Tier::A => Self { subgroups: true, f16: true },
-            Tier::B => Self { subgroups: false, f16: true },
-            Tier::C => Self { subgroups: false, f16: false },
-        };
+        let wanted = Self { f16: tier >= Tier::B, subgroups: tier >= Tier::A, int8_dot: tier == Tier::APlus };
         let missing: Vec<_> = [("shader-f16", wanted.f16 && !self.f16), ("subgroups", wanted.subgroups && !self.subgroups)]
             .into_iter()
             .filter_map(|(name, lacks)| lacks.then_some(name))
@@ -77,6 +79,25 @@ pub struct DeviceLimits {
     pub buffer_bytes: u64,
     /// Alignment of a storage binding's offset, bytes.
     pub offset_alignment: u32,
+    /// Most storage buffers of a kernel (`maxStorageBuffersPerShaderStage`).
+    pub storage_buffers: u32,
+    /// Most invocations of a workgroup (`maxComputeInvocationsPerWorkgroup`).
+    pub workgroup_invocations: u32,
+    /// Most bytes of a workgroup's memory (`maxComputeWorkgroupStorageSize`).
+    pub workgroup_bytes: u32,
+}
+
+impl DeviceLimits {
+    pub(super) fn of(limits: &wgpu::Limits) -> Self {
+        Self {
+            binding_bytes: limits.max_storage_buffer_binding_size,
+            buffer_bytes: limits.max_buffer_size,
+            offset_alignment: limits.min_storage_buffer_offset_alignment,
+            storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        }
+    }
 }
 
 /// What a device is, for people and for JSON.
@@ -90,13 +111,17 @@ pub struct DeviceInfo {
     pub kind: String,
     /// The driver and its version, where it is told.
     pub driver: String,
-    /// The tier chosen by features: `a`, `b` or `c`.
+    /// The tier chosen by features: `a+`, `a`, `b` or `c`.
     pub tier: String,
     /// Subgroup operations are there and used.
     pub subgroups: bool,
-    /// `shader-f16` is there.
+    /// The least and the most invocations of a subgroup, where the adapter has subgroups.
+    pub subgroup_sizes: Option<[u32; 2]>,
+    /// `shader-f16` is there and used.
     pub f16: bool,
-    /// Limits that matter here.
+    /// Dot products of bytes are used: [`Capabilities::int8_dot`].
+    pub int8_dot: bool,
+    /// Limits that matter here: the adapter's, those in force once it is open.
     pub limits: DeviceLimits,
 }
 
@@ -124,11 +149,11 @@ pub(super) fn instance() -> wgpu::Instance {
 
 /// Every adapter of this machine (in a browser: the one that it offers), best first.
 pub async fn devices() -> Vec<DeviceInfo> {
-    found(&instance(), false).await.into_iter().map(|found| found.info).collect()
+    found(&instance(), Capabilities::default()).await.into_iter().map(|found| found.info).collect()
 }
 
-pub(super) async fn choose(instance: &wgpu::Instance, choice: &AdapterChoice, web_subgroups: bool) -> Result<Found, GpuError> {
-    let mut all = found(instance, web_subgroups).await;
+pub(super) async fn choose(instance: &wgpu::Instance, choice: &AdapterChoice, web: Capabilities) -> Result<Found, GpuError> {
+    let mut all = found(instance, web).await;
     if all.is_empty() {
         return Err(GpuError::NoAdapter { reason: "no adapter answered".into() });
     }
@@ -154,6 +179,7 @@ impl Found {
     /// fail in silence.
     pub(super) fn confirmed(mut self, device: &wgpu::Device, tier: Option<Tier>) -> Result<Self, GpuError> {
         self.capabilities.subgroups &= has_subgroups(device);
+        self.info.limits = DeviceLimits::of(&device.limits());
         self.settle(tier)?;
         Ok(self)
     }
@@ -168,7 +194,8 @@ impl Found {
             })?;
         }
         self.info.tier = tier.unwrap_or(self.capabilities.tier()).name().into();
-        self.info.subgroups = self.capabilities.subgroups;
+        let Capabilities { subgroups, f16, int8_dot } = self.capabilities;
+        self.info = DeviceInfo { subgroups, f16, int8_dot, ..self.info.clone() };
         Ok(())
     }
 }
@@ -203,19 +230,19 @@ async fn adapters(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
     instance.request_adapter(&options).await.into_iter().collect()
 }
 
-async fn found(instance: &wgpu::Instance, web_subgroups: bool) -> Vec<Found> {
-    adapters(instance).await.into_iter().map(|adapter| describe(adapter, web_subgroups)).collect()
+async fn found(instance: &wgpu::Instance, web: Capabilities) -> Vec<Found> {
+    adapters(instance).await.into_iter().map(|adapter| describe(adapter, web)).collect()
 }
 
-fn describe(adapter: wgpu::Adapter, web_subgroups: bool) -> Found {
+/// `web`: what wgpu cannot see in a browser, but who holds the JS adapter can.
+fn describe(adapter: wgpu::Adapter, web: Capabilities) -> Found {
     let features = adapter.features();
-    let capabilities = Capabilities {
-        // wgpu cannot see the browser's subgroups: whoever holds the JS adapter says so.
-        subgroups: features.contains(wgpu::Features::SUBGROUP) || web_subgroups,
-        f16: features.contains(wgpu::Features::SHADER_F16),
-    };
-    let limits = adapter.limits();
     let about = adapter.get_info();
+    let capabilities = Capabilities {
+        subgroups: features.contains(wgpu::Features::SUBGROUP) || web.subgroups,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        int8_dot: int8_dot::native(&about) || web.int8_dot,
+    };
     let name = if about.name.is_empty() { about.driver.clone() } else { about.name.clone() };
     let info = DeviceInfo {
         name: if name.is_empty() { "WebGPU adapter".into() } else { name },
@@ -234,12 +261,42 @@ fn describe(adapter: wgpu::Adapter, web_subgroups: bool) -> Found {
         driver: format!("{} {}", about.driver, about.driver_info).trim().to_owned(),
         tier: capabilities.tier().name().into(),
         subgroups: capabilities.subgroups,
+        subgroup_sizes: (capabilities.subgroups && about.subgroup_max_size > 0)
+            .then_some([about.subgroup_min_size, about.subgroup_max_size]),
         f16: capabilities.f16,
-        limits: DeviceLimits {
-            binding_bytes: limits.max_storage_buffer_binding_size,
-            buffer_bytes: limits.max_buffer_size,
-            offset_alignment: limits.min_storage_buffer_offset_alignment,
-        },
+        int8_dot: capabilities.int8_dot,
+        limits: DeviceLimits::of(&adapter.limits()),
     };
     Found { adapter, info, capabilities }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Capabilities, Tier};
+
+    #[test]
+    fn a_tier_is_what_its_own_capabilities_make() {
+        let all = Capabilities { subgroups: true, f16: true, int8_dot: true };
+        for tier in Tier::ALL {
+            assert_eq!(all.restrict(tier).map(Capabilities::tier), Ok(tier));
+            assert_eq!(Tier::from_name(&tier.name().to_uppercase()), Some(tier));
+        }
+        assert_eq!(all.restrict(Tier::C), Ok(Capabilities::default()));
+        assert_eq!(Tier::from_name("d"), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let subgroups = Capabilities { subgroups: true, ..Capabilities::default() };
+        assert_eq!(subgroups.tier(), Tier::C);
+        assert_eq!(subgroups.restrict(Tier::B), Err("shader-f16".into()));
+        assert_eq!(Capabilities::default().restrict(Tier::A), Err("shader-f16 and subgroups".into()));
+    }
+
+    #[test]
+    fn a_plus_may_be_forced_where_dot_products_are_emulated() {
+        let plain = Capabilities { subgroups: true, f16: true, int8_dot: false };
+        assert_eq!(plain.tier(), Tier::A);
+        assert_eq!(plain.restrict(Tier::APlus), Ok(Capabilities { int8_dot: true, ..plain }));
+    }
 }

@@ -18,6 +18,8 @@ pub struct GpuOptions {
     pub adapter: AdapterChoice,
     /// In a browser: `subgroups`, which wgpu itself cannot see, are asked for. They are used if the open device then really has them.
     pub web_subgroups: bool,
+    /// In a browser: the adapter's name says that it has dot products of bytes in hardware ([`super::int8_dot_in_browser`]).
+    pub web_int8_dot: bool,
     /// Recordings are timed, which needs timestamp queries: see [`Gpu::start_recording`].
     pub profile: bool,
     /// No binding is larger than so many bytes, as on a device with that limit: for tests.
@@ -56,7 +58,8 @@ impl Gpu {
     /// [`GpuError::NoAdapter`], [`GpuError::UnknownAdapter`], [`GpuError::TierUnavailable`], [`GpuError::NoTimestamps`] or
     /// [`GpuError::DeviceRefused`].
     pub async fn open(options: GpuOptions) -> Result<Self, GpuError> {
-        let found = adapter::choose(&adapter::instance(), &options.adapter, options.web_subgroups).await?;
+        let web = Capabilities { subgroups: options.web_subgroups, f16: false, int8_dot: options.web_int8_dot };
+        let found = adapter::choose(&adapter::instance(), &options.adapter, web).await?;
         let offered = found.adapter.limits();
         let defaults = wgpu::Limits::default();
         let required = wgpu::Limits {

@@ -6,6 +6,7 @@ mod adapter;
 mod buffer;
 mod device;
 mod error;
+mod int8_dot;
 mod pipeline;
 mod plan;
 #[cfg(target_arch = "wasm32")]
@@ -18,6 +19,7 @@ pub use adapter::{AdapterChoice, Capabilities, DeviceInfo, DeviceLimits, Tier, d
 pub use buffer::{Binding, Buffer, MemoryUse};
 pub use device::{Gpu, GpuOptions};
 pub use error::GpuError;
+pub use int8_dot::in_browser as int8_dot_in_browser;
 pub use pipeline::{Access, Pipeline, Shader};
 pub use plan::{Dispatch, Grid, Plan, Span, Traffic};
 pub use readback::{Pending, ReadbackRing};

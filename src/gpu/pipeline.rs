@@ -18,7 +18,7 @@ pub enum Access {
 pub struct Shader {
     /// The kernel's name.
     pub name: &'static str,
-    /// Constants, fragments and kernel, in that order.
+    /// `enable f16;` where it is used, constants, fragments and kernel, in that order.
     pub wgsl: String,
     /// Group 0's bindings, all storage buffers, in order.
     pub bindings: Vec<Access>,
@@ -62,7 +62,8 @@ impl Pipeline {
             let value = if number { value.trim_end_matches(['u', 'f']) } else { value };
             Some(format!("{}={value}", name.split(':').next()?))
         };
-        self.wgsl.lines().map_while(constant).collect::<Vec<_>>().join(" ")
+        let lines = self.wgsl.lines().skip_while(|line| line.starts_with("enable "));
+        lines.map_while(constant).collect::<Vec<_>>().join(" ")
     }
 
     pub(super) fn raw(&self) -> &wgpu::ComputePipeline {

@@ -35,7 +35,7 @@ impl Attention {
         let blocks = heads_per_kv.div_ceil(MAX_PACK);
         let pack = heads_per_kv.div_ceil(blocks);
         let source = self
-            .source()
+            .source(capabilities)
             .uint("SPLITS", self.splits())
             .uint("BLOCKS", blocks)
             .uint("PACK", pack)

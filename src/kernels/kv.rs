@@ -3,6 +3,7 @@
 
 use super::kv_type::KvType;
 use super::source::Source;
+use crate::gpu::Capabilities;
 
 /// A layer's attention. Its kernels are [`Attention::prefill`] for many rows, [`Attention::decode`] then [`Attention::merge`] for one.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ impl Attention {
     }
 
     /// Adds what all its kernels have in common.
-    pub(super) fn source(&self) -> Source {
+    pub(super) fn source(&self, capabilities: Capabilities) -> Source {
         let source = Source::new()
             .uint("HEADS", self.heads)
             .uint("HEADS_PER_KV", self.heads_per_kv())
@@ -53,7 +54,7 @@ impl Attention {
             .float("SOFT_CAP", self.soft_cap)
             .float("ALIBI", self.alibi);
         self.kv_type
-            .cache(source, self.head_dim, self.capacity * self.kv_heads)
+            .read_only(source, self.head_dim, self.capacity * self.kv_heads, capabilities)
             .step()
             .fragment(include_str!("../../shaders/lib/soft_cap.wgsl"))
             .fragment(include_str!("../../shaders/lib/score.wgsl"))

@@ -1,6 +1,7 @@
 //! How a key/value cache stores its numbers.
 
 use super::source::Source;
+use crate::gpu::Capabilities;
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -79,6 +80,14 @@ impl KvType {
         debug_assert!(head_dim.is_multiple_of(self.block()));
         let blocks = include_str!("../../shaders/lib/kv_blocks.wgsl");
         source.uint("SCALES", rows * self.code_bytes(head_dim) / 4).fragment(blocks).fragment(code)
+    }
+
+    /// As [`Self::cache`], for kernels that only read it.
+    pub(super) fn read_only(self, source: Source, head_dim: u32, rows: u32, capabilities: Capabilities) -> Source {
+        match self {
+            KvType::F16 if capabilities.f16 => source.f16().fragment(include_str!("../../shaders/lib/kv_half.wgsl")),
+            _ => self.cache(source, head_dim, rows),
+        }
     }
 
     /// Adds `key_unit` and `value_quad`, for keys bound by 8 elements and values by 4.

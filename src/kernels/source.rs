@@ -27,11 +27,12 @@ pub(super) struct Source {
     constants: String,
     fragments: Vec<&'static str>,
     subgroups: bool,
+    f16: bool,
 }
 
 impl Source {
     pub(super) fn new() -> Self {
-        Self { constants: String::new(), fragments: Vec::new(), subgroups: false }
+        Self { constants: String::new(), fragments: Vec::new(), subgroups: false, f16: false }
     }
 
     pub(super) fn uint(mut self, name: &str, value: u32) -> Self {
@@ -72,6 +73,12 @@ impl Source {
         self
     }
 
+    /// The text uses `f16`.
+    pub(super) fn f16(mut self) -> Self {
+        self.f16 = true;
+        self
+    }
+
     /// The reduction over `group` consecutive invocations of workgroups of `workgroup`, and the entry point.
     pub(super) fn reduce(mut self, workgroup: u32, group: u32, capabilities: Capabilities) -> Self {
         debug_assert!(group.is_power_of_two() && workgroup.is_multiple_of(group));
@@ -84,7 +91,7 @@ impl Source {
     }
 
     pub(super) fn build(self, name: &'static str, kernel: &'static str, bindings: &[Access]) -> Shader {
-        let mut wgsl = self.constants;
+        let mut wgsl = if self.f16 { "enable f16;\n" } else { "" }.to_owned() + &self.constants;
         for fragment in self.fragments.iter().chain([&kernel]).filter(|fragment| !fragment.is_empty()) {
             wgsl.push('\n');
             wgsl.push_str(fragment);

@@ -172,7 +172,9 @@ impl<'a> Planner<'a> {
                 let bindings = [&buffers.partials, &buffers.attended, &space.sequence].map(Binding::from);
                 plan.push(self.gpu, &attention.merge(capabilities), &bindings);
             }
-            Width::Few | Width::Many => plan.push(self.gpu, &attention.prefill(), &bindings(&buffers.attended)),
+            Width::Few | Width::Many => {
+                plan.push(self.gpu, &attention.prefill(self.gpu.capabilities()), &bindings(&buffers.attended))
+            }
         }
     }
 

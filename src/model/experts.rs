@@ -1,11 +1,11 @@
 //! The dispatches of a mixture of experts. The router's choice stays on the GPU, and only the chosen experts' weights are read: in decode each
 //! choice has workgroups of its own; in prefill token rows are listed by expert, and each expert has tiles for its list.
 
+use super::arena::CHUNK;
 use super::block::{Input, product};
 use super::config::Experts;
 use super::plan::{Planner, Width, residual_partials};
 use super::weights::{ExpertWeights, NormWeights};
-use super::arena::CHUNK;
 use super::workspace::Routing;
 use crate::gpu::{Binding, Buffer, Plan};
 use crate::kernels::{ExpertRows, Finish, GroupChoices, Matvec, Outcome, Route, SumChoices};

@@ -1,9 +1,9 @@
 //! A model on the GPU: what the generate loop drives.
 
+use super::arena::CHUNK;
 use super::config::ModelConfig;
 use super::plan::{FEW_ROWS, Planner, Width, head_partials};
 use super::weights::Weights;
-use super::arena::CHUNK;
 use super::workspace::Workspace;
 use crate::gpu::{Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
 use crate::kernels::{Attention, KvType, Sequence, Step};

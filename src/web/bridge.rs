@@ -70,6 +70,7 @@ impl Slot {
         self.unload();
         let began = js_sys::Date::now();
         let tier = options.tier.map(|tier| match tier {
+            Tier::APlus => gpu::Tier::APlus,
             Tier::A => gpu::Tier::A,
             Tier::B => gpu::Tier::B,
             Tier::C => gpu::Tier::C,
@@ -188,6 +189,9 @@ fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s
         adapter: if adapter.name.is_empty() { device.name.clone() } else { adapter.name },
         tier: device.tier.clone(),
         subgroups: device.subgroups,
+        subgroup_sizes: device.subgroup_sizes,
+        f16: device.f16,
+        int8_dot: device.int8_dot,
         weight_bytes: engine.model().weight_bytes(),
         gpu_bytes: engine.gpu().memory().peak,
         wasm_peak_bytes: heap::peak_bytes(),

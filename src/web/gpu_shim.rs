@@ -10,7 +10,7 @@ use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
-use crate::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, Tier};
+use crate::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, Tier, int8_dot_in_browser};
 
 thread_local! {
     static WANTED: Cell<bool> = const { Cell::new(false) };
@@ -24,6 +24,8 @@ pub struct Adapter {
     pub name: String,
     /// Devices opened from now on are asked for `subgroups`.
     pub subgroups: bool,
+    /// Its name says that it has dot products of bytes in hardware.
+    pub int8_dot: bool,
     /// It computes on the CPU.
     pub is_fallback: bool,
 }
@@ -33,12 +35,16 @@ pub struct Adapter {
 /// # Errors
 /// As [`Gpu::open`].
 pub async fn open(tier: Option<Tier>) -> Result<(Gpu, Adapter), GpuError> {
-    let adapter = prepare(matches!(tier, None | Some(Tier::A))).await.ok_or_else(|| {
+    let adapter = prepare(tier.is_none_or(|tier| tier >= Tier::A)).await.ok_or_else(|| {
         let reason = "this browser offers none to workers: it may be switched off, or the graphics card is not supported";
         GpuError::NoAdapter { reason: reason.into() }
     })?;
-    let options =
-        GpuOptions { adapter: AdapterChoice { name: None, tier }, web_subgroups: adapter.subgroups, ..GpuOptions::default() };
+    let options = GpuOptions {
+        adapter: AdapterChoice { name: None, tier },
+        web_subgroups: adapter.subgroups,
+        web_int8_dot: adapter.int8_dot,
+        ..GpuOptions::default()
+    };
     Ok((Gpu::open(options).await?, adapter))
 }
 
@@ -64,13 +70,21 @@ async fn prepare(want_subgroups: bool) -> Option<Adapter> {
 fn describe(adapter: &JsValue) -> Adapter {
     let Some(info) = get(adapter, "info") else { return Adapter::default() };
     let text = |name| get(&info, name).and_then(|value| value.as_string()).filter(|text| !text.is_empty());
+    let [vendor, architecture] = ["vendor", "architecture"].map(|name| text(name).unwrap_or_default());
     let parts: Vec<String> = ["vendor", "architecture", "device"].into_iter().filter_map(text).collect();
     Adapter {
         name: text("description").unwrap_or_else(|| parts.join(" ")),
         subgroups: false,
+        int8_dot: int8_dot_in_browser(&vendor, &architecture) && !on_metal(),
         // Its place moved from the adapter to its info.
         is_fallback: [&info, adapter].into_iter().any(|place| get(place, "isFallbackAdapter").is_some_and(|flag| flag.is_truthy())),
     }
+}
+
+/// This is a Mac, where WebGPU is Metal whatever the GPU. Its name of old is what all browsers still say.
+fn on_metal() -> bool {
+    let platform = get(&js_sys::global(), "navigator").and_then(|navigator| get(&navigator, "platform")?.as_string());
+    platform.is_some_and(|platform| platform.starts_with("Mac"))
 }
 
 /// Wraps `gpu.requestAdapter`, whose unwrapped form is `request`. Closures live as long as the page's GPU does.

@@ -2,11 +2,14 @@
 
 #![allow(dead_code, reason = "every test uses its own part")]
 
-use kinglet::engine::{AbortSignal, Engine, GenerateParams};
+use kinglet::engine::{AbortSignal, Engine, GenerateParams, LoadOptions};
+use kinglet::gpu::Gpu;
 use kinglet::sampling::SamplingParams;
 use kinglet::text::Message;
+use kinglet::weights::source::FileSource;
 use pollster::block_on;
 use serde::Deserialize;
+use std::path::Path;
 
 #[derive(Deserialize)]
 pub struct Run {
@@ -63,6 +66,52 @@ impl Run {
             .iter()
             .fold(0.0, |most: f64, difference| if difference.is_nan() { f64::INFINITY } else { most.max(difference.abs()) })
     }
+
+    /// With an f32 KV cache the arithmetic is the golden's: logits within 2e-3, and the greedy ids up to a step that is as good as a tie.
+    #[track_caller]
+    pub fn check_f32(&self, engine: &mut Engine, name: &str) {
+        let off = self.difference(&last_logits(engine, &self.prompt_ids));
+        eprintln!("{name}, f32 KV: logits off by {off:.1e}");
+        assert!(off <= 2e-3, "{name}: logits off by {off}");
+        let steps = self.certain_steps(1e-3);
+        assert_eq!(generate(engine, &self.prompt_ids, steps, greedy()), self.greedy_ids[..steps], "{name}");
+    }
+
+    /// With an f16 KV cache: logits within 0.05, and every greedy step of the golden whose margin is at least 0.1, given the golden's ids
+    /// before.
+    #[track_caller]
+    pub fn check_f16(&self, engine: &mut Engine, name: &str) {
+        const CERTAIN: f32 = 0.1;
+        let start = self.prompt_ids.len() - 1;
+        let mut walk = self.prompt_ids.clone();
+        walk.extend(&self.greedy_ids[..self.greedy_ids.len() - 1]);
+        let mut off = f64::INFINITY;
+        let mut other = Vec::new();
+        let mut compare = |position: usize, row: &[f32]| {
+            if position == start {
+                off = self.difference(row);
+            }
+            let Some(step) = position.checked_sub(start) else { return };
+            let (margin, found, expected) = (self.top1_top2_margin[step], best(row), self.greedy_ids[step]);
+            if margin >= CERTAIN && found != expected {
+                other.push(format!("step {step}: {found}, not {expected} (margin {margin})"));
+            }
+        };
+        block_on(engine.logits(&walk, &mut compare)).expect("logits");
+        eprintln!("{name}, f16 KV: logits off by {off:.1e}");
+        assert!(off <= 0.05, "{name}: logits off by {off}");
+        assert!(other.is_empty(), "{name}: {}", other.join("; "));
+
+        // The walk reads rows as prefill does; these steps are decode's.
+        let steps = self.certain_steps(CERTAIN);
+        assert_eq!(generate(engine, &self.prompt_ids, steps, greedy()), self.greedy_ids[..steps], "{name}");
+    }
+}
+
+/// A model from a file.
+pub fn load(gpu: Gpu, path: &Path, options: LoadOptions) -> Engine {
+    let mut source = FileSource::open(path).expect("the file opens");
+    block_on(Engine::load(gpu, &mut source, options, &mut |_| {}, &AbortSignal::new())).expect("the model loads")
 }
 
 /// The ids that come after `prompt`, from an empty cache and past end-of-generation tokens.

@@ -51,8 +51,11 @@ export interface LoadOptions {
   context?: number;
   /** Storage of keys and values: `"f16"` (default), `"f32"`, or in blocks of half (`"q8_0"`) or a quarter (`"q4_0"`) of f16's memory. */
   kvType?: "f16" | "f32" | "q8_0" | "q4_0";
-  /** Kernel tier: `"a"` f16 and subgroups, `"b"` f16, `"c"` WebGPU's floor. By default the best there is; one that is not there is an error. */
-  tier?: "a" | "b" | "c";
+  /**
+   * Kernel tier: `"a+"` f16, subgroups and dot products of bytes, `"a"` f16 and subgroups, `"b"` f16, `"c"` WebGPU's floor. By default the best
+   * there is; one whose f16 or subgroups are not there is an error. `"a+"` uses dot products of bytes even where the GPU only emulates them.
+   */
+  tier?: "a+" | "a" | "b" | "c";
   /** What matrices that are stored as plain numbers (F32, F16, BF16) become while they are loaded; by default they stay as they are. */
   quantize?: "none" | "q8_0" | "q4_0" | "q4_k";
   /** A worker of one's own that runs the package's `worker.js`, where a bundler or a policy needs it made in a special way. */
@@ -86,9 +89,15 @@ export interface EngineInfo {
   /** The GPU's name as the browser tells it. */
   adapter: string;
   /** Kernel tier in use. */
-  tier: "a" | "b" | "c";
+  tier: "a+" | "a" | "b" | "c";
   /** The open device has subgroup operations, and kernels use them. */
   subgroups: boolean;
+  /** The least and the most invocations of a subgroup; null where there are none. */
+  subgroupSizes: [number, number] | null;
+  /** The open device has `shader-f16`. */
+  f16: boolean;
+  /** Dot products of bytes are one instruction, as far as the adapter's name tells, or tier `"a+"` was forced. */
+  int8Dot: boolean;
   /** Bytes of the weights on the GPU. */
   weightBytes: number;
   /** Bytes of everything on the GPU, the most it ever was. */

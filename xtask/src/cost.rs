@@ -83,6 +83,17 @@ mod tests {
     }
 
     #[test]
+    fn a_loop_beside_the_weights_turns_as_is_known() {
+        // A norm's partial sums: without a number they would seem to take all declared bytes.
+        let mut code =
+            code(vec![one(None, 40, None, &[]), one(Some(0), 320, None, &[(0, 64)]), one(Some(0), 18, Some(3), &[(2, 16)])]);
+        let dispatch = Dispatch { shader: 0, groups: [2, 1, 1], bytes: 90_000, bindings: vec![81_920, 1, 2592] };
+        assert_eq!(code.instructions_of(&dispatch), 128.0 * (40.0 + 10.0 * 320.0 + 3.0 * 18.0));
+        code.loops[2].turns = None;
+        assert!(code.instructions_of(&dispatch) > 128.0 * (40.0 + 10.0 * 320.0 + 40.0 * 18.0));
+    }
+
+    #[test]
     fn a_matmul_turns_as_its_code_says() {
         // 16 bytes are 32 weights; the inner loop multiplies them.
         let code = code(vec![one(None, 100, None, &[]), one(Some(0), 256, Some(18), &[(0, 16)]), one(Some(1), 48, Some(32), &[])]);

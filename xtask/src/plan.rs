@@ -83,7 +83,7 @@ pub struct Loop {
     pub parent: Option<usize>,
     /// Instructions of one turn that are in no inner loop.
     pub instructions: u32,
-    /// Turns, where they are a number in the code.
+    /// Turns, where they are a number in the code or follow from the text's constants.
     pub turns: Option<u32>,
     /// Bytes that an invocation loads in one turn, inner loops not counted, by binding.
     pub loads: BTreeMap<u32, u32>,

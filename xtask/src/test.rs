@@ -45,6 +45,9 @@ const SPECIAL: [&str; 3] = ["gpu_", "model_", "e2e_"];
 /// Unit tests of the rooms that need a GPU.
 const GPU_ROOMS: &str = "test(/^(gpu|kernels)::/)";
 
+/// What a very slow GPU has time for of the real model.
+const SHORT: &str = "(binary(model_tiers) and test(/^short/))";
+
 /// Runs the tests and prints the closing count; true if all passed.
 pub fn run(options: Options) -> Result<bool> {
     let start = Instant::now();
@@ -76,14 +79,14 @@ pub fn run(options: Options) -> Result<bool> {
             Some(filter) => nextest(&filter, lavapipe.as_deref(), Some(1)),
             None => Ok(Outcome::Nothing("no tests/gpu_*.rs yet")),
         });
-        // What a second adapter can show: kernels and the GPU room, not the model again.
+        // What a second adapter can show: kernels, the GPU room, and a few tokens of the model at tier C.
         if !options.fast {
             stage(&mut summary, "native, GPU (SwiftShader)", || {
                 let Some(icd) = tools::swiftshader_icd() else {
                     return Ok(Outcome::Impossible("no SwiftShader here: it comes with Chromium"));
                 };
-                let filter = binaries(&SPECIAL[..1]).map_or(GPU_ROOMS.to_owned(), |gpu| format!("{gpu} or {GPU_ROOMS}"));
-                nextest(&filter, Some(&icd), Some(1))
+                let gpu = binaries(&SPECIAL[..1]).map_or(String::new(), |gpu| format!("{gpu} or "));
+                nextest(&format!("{gpu}{GPU_ROOMS} or {SHORT}"), Some(&icd), Some(1))
             });
         }
     }

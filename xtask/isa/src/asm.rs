@@ -12,7 +12,7 @@ pub struct Loop {
     pub parent: Option<usize>,
     /// Instructions of one turn that are in no inner loop.
     pub instructions: u32,
-    /// Turns, where a counter that starts at 0 is compared with a number.
+    /// Turns, where a counter that starts at 0 is compared with a number, or where the text's constants tell (turns.rs).
     pub turns: Option<u32>,
     /// Bytes that an invocation loads in one turn, inner loops not counted, by binding.
     pub loads: BTreeMap<u32, u32>,

@@ -161,6 +161,7 @@ fn device(instance: &ash::Instance, physical: vk::PhysicalDevice) -> Result<ash:
         let core = vk::PhysicalDeviceFeatures::default().robust_buffer_access(true);
         let mut executable = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default().pipeline_executable_info(true);
         let mut robust = vk::PhysicalDeviceRobustness2FeaturesEXT::default().robust_buffer_access2(true);
+        let mut v11 = vk::PhysicalDeviceVulkan11Features::default().storage_buffer16_bit_access(true);
         let mut v12 = vk::PhysicalDeviceVulkan12Features::default().shader_float16(true).shader_int8(true);
         let mut v13 = vk::PhysicalDeviceVulkan13Features::default()
             .subgroup_size_control(true)
@@ -172,6 +173,7 @@ fn device(instance: &ash::Instance, physical: vk::PhysicalDevice) -> Result<ash:
             .enabled_features(&core)
             .push_next(&mut executable)
             .push_next(&mut robust)
+            .push_next(&mut v11)
             .push_next(&mut v12)
             .push_next(&mut v13);
         Ok(instance.create_device(physical, &create, None)?)

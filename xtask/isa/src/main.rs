@@ -6,6 +6,7 @@
 mod asm;
 mod driver;
 mod shader;
+mod turns;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -50,7 +51,8 @@ fn report(driver: &driver::Driver, file: &Path) -> Result<ShaderReport> {
     if std::env::var_os("ISA_ASM").is_some() {
         std::fs::write(file.with_extension("s"), &assembly)?;
     }
-    let loops = asm::loops(&assembly);
+    let mut loops = asm::loops(&assembly);
+    turns::complete(&mut loops, &shader.counted);
     // A driver that calls its numbers otherwise, or writes its assembly otherwise, is not to pass for a frugal one.
     let found: u64 = loops.iter().map(|one| u64::from(one.instructions)).sum();
     if code.vgprs == 0 || code.instructions == 0 || found.abs_diff(code.instructions) * 20 > code.instructions {

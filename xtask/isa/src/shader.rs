@@ -1,5 +1,6 @@
 //! From WGSL to SPIR-V, and what the text itself tells.
 
+use crate::turns::{self, Counted};
 use anyhow::{Context, Result, anyhow};
 use naga::back::spv;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
@@ -13,6 +14,8 @@ pub struct Shader {
     /// Bindings of group 0, all of them storage buffers.
     pub bindings: Vec<u32>,
     pub facts: Facts,
+    /// Loops whose turns its constants tell.
+    pub counted: Vec<Counted>,
 }
 
 /// What the table needs to know of it.
@@ -69,7 +72,8 @@ impl Shader {
         let shared = globals().filter(|(_, global)| global.space == AddressSpace::WorkGroup);
         let workgroup_bytes = shared.map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx())).sum();
         let facts = Facts { workgroup: entry.workgroup_size.iter().product(), workgroup_bytes, quants: quants(&module) };
-        Ok(Self { spirv, bindings, facts })
+        let counted = turns::counted(&module, &info);
+        Ok(Self { spirv, bindings, facts, counted })
     }
 }
 
