@@ -23,7 +23,7 @@ const TOLERANCE: f64 = 1e-4;
 
 fn load(gpu: &Gpu, golden: &Golden) -> Result<Engine, String> {
     let mut source = MemorySource::new("tiny.gguf", golden.file());
-    let options = LoadOptions { context: Some(512), kv_type: KvType::F32 };
+    let options = LoadOptions { context: Some(512), kv_type: KvType::F32, ..LoadOptions::default() };
     block_on(Engine::load(gpu.clone(), &mut source, options, &mut |_| {}, &AbortSignal::new()))
         .map_err(|error| format!("does not load: {error}"))
 }

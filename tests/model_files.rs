@@ -27,7 +27,9 @@ use pollster::block_on;
 use std::path::{Path, PathBuf};
 use tiny::Tiny;
 
-const OPTIONS: LoadOptions = LoadOptions { context: None, kv_type: KvType::F32 };
+fn options() -> LoadOptions {
+    LoadOptions { kv_type: KvType::F32, ..LoadOptions::default() }
+}
 
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("files").join(name);
@@ -62,7 +64,7 @@ fn load_split(gpu: &Gpu, folder: &Path, name: &str) -> Engine {
     let mut told = Vec::new();
     let mut progress = |progress: kinglet::engine::Progress| told.push(progress);
     let abort = AbortSignal::new();
-    let engine = block_on(Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, OPTIONS, &mut progress, &abort));
+    let engine = block_on(Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, options(), &mut progress, &abort));
     let last = told.iter().rfind(|progress| progress.phase == Phase::Weights).expect("progress");
     assert_eq!(Some(last.loaded), last.total);
     engine.expect("the parts load")
@@ -75,7 +77,7 @@ fn a_split_model_answers_as_the_whole_one() {
     split(&file, 3, &folder);
     for gpu in open_both() {
         let mut source = MemorySource::new("tiny.gguf", file.bytes());
-        let whole = block_on(Engine::load(gpu.clone(), &mut source, OPTIONS, &mut |_| {}, &AbortSignal::new()));
+        let whole = block_on(Engine::load(gpu.clone(), &mut source, options(), &mut |_| {}, &AbortSignal::new()));
         let whole = logits(&mut whole.expect("the whole model loads"));
         for name in ["tiny-00001-of-00003.gguf", "tiny-00003-of-00003.gguf"] {
             assert!(logits(&mut load_split(&gpu, &folder, name)) == whole, "{name}");
@@ -86,7 +88,7 @@ fn a_split_model_answers_as_the_whole_one() {
     let mut source = MemorySource::new("tiny-00001-of-00003.gguf", part);
     let gpu = open_both().into_iter().next().expect("an adapter");
     let error =
-        block_on(Engine::load(gpu, &mut source, OPTIONS, &mut |_| {}, &AbortSignal::new())).expect_err("a part is no model");
+        block_on(Engine::load(gpu, &mut source, options(), &mut |_| {}, &AbortSignal::new())).expect_err("a part is no model");
     assert!(error.to_string().contains("one of 3 parts"), "{error}");
 }
 
@@ -97,7 +99,7 @@ fn saved(name: &str) -> Folder {
 
 fn load_saved(gpu: &Gpu, name: &str, quantize: Quantize) -> Result<Engine, Error> {
     let mut opened = block_on(open_model(&mut saved(name), None, name, quantize))?;
-    block_on(Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, OPTIONS, &mut |_| {}, &AbortSignal::new()))
+    block_on(Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, options(), &mut |_| {}, &AbortSignal::new()))
 }
 
 /// The logits at every position of the golden prompt.
@@ -166,7 +168,7 @@ fn quantizing_on_the_way_is_loading_the_quantized_file() {
             }
         };
         let abort = AbortSignal::new();
-        let engine = Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, OPTIONS, &mut progress, &abort);
+        let engine = Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, options(), &mut progress, &abort);
         let mut engine = block_on(engine).expect("the file loads");
         let told = told.expect("progress");
         assert_eq!(Some(told.loaded), told.total);
@@ -223,7 +225,7 @@ fn a_models_cost_is_known_before_it_is_loaded() {
         let before = gpu.memory().current;
         let abort = AbortSignal::new();
         let mut ignore = |_| {};
-        let engine = Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, OPTIONS, &mut ignore, &abort);
+        let engine = Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, options(), &mut ignore, &abort);
         let engine = block_on(engine).expect("the model loads");
         let weights = engine.model().weight_bytes();
         let off = cost.weight_bytes().abs_diff(weights) as f64 / weights as f64;

@@ -26,7 +26,7 @@ fn check(model: &str, golden: &str, steps: usize) -> Option<Engine> {
     let path = models::optional(model)?;
     let mut source = FileSource::open(path).expect("the file opens");
     let gpu = block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)");
-    let options = LoadOptions { context: Some(1024), kv_type: KvType::F32 };
+    let options = LoadOptions { context: Some(1024), kv_type: KvType::F32, ..LoadOptions::default() };
     let mut engine = block_on(Engine::load(gpu, &mut source, options, &mut |_| {}, &AbortSignal::new())).expect("the model loads");
     let golden: Golden = serde_json::from_str(golden).expect("the golden file is JSON of this form");
     for (name, run) in &golden.runs {

@@ -62,7 +62,7 @@ fn engine(kv_type: KvType) -> Option<Engine> {
 
 fn engine_for(kv_type: KvType, context: Option<u32>) -> Option<Engine> {
     let gpu = block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)");
-    Some(load(gpu, &models::path(MODEL)?, LoadOptions { context, kv_type }))
+    Some(load(gpu, &models::path(MODEL)?, LoadOptions { context, kv_type, ..LoadOptions::default() }))
 }
 
 fn check_f32(name: &str) {

@@ -57,7 +57,7 @@ fn device(tier: Option<Tier>) -> Option<Gpu> {
 }
 
 fn engine(gpu: &Gpu, kv_type: KvType) -> Option<Engine> {
-    Some(load(gpu.clone(), &models::path(MODEL)?, LoadOptions { context: Some(512), kv_type }))
+    Some(load(gpu.clone(), &models::path(MODEL)?, LoadOptions { context: Some(512), kv_type, ..LoadOptions::default() }))
 }
 
 fn name(run: &str, gpu: &Gpu) -> String {

@@ -24,7 +24,7 @@ use tiny::Tiny;
 fn load(gpu: &Gpu, tiny: &Tiny, kv_type: KvType, seed: u64) -> (Engine, Tensors) {
     let (bytes, tensors) = tiny.build(seed);
     let mut source = MemorySource::new("tiny.gguf", bytes);
-    let options = LoadOptions { context: None, kv_type };
+    let options = LoadOptions { context: None, kv_type, ..LoadOptions::default() };
     let engine = block_on(Engine::load(gpu.clone(), &mut source, options, &mut |_| {}, &AbortSignal::new()));
     (engine.expect("the tiny model loads"), tensors)
 }

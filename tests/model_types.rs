@@ -41,7 +41,7 @@ fn perplexity_of_every_type() {
             continue;
         }
         let mut source = FileSource::open(path).expect("the file opens");
-        let options = LoadOptions { context: Some(1024), kv_type: KvType::F32 };
+        let options = LoadOptions { context: Some(1024), kv_type: KvType::F32, ..LoadOptions::default() };
         let mut engine =
             block_on(Engine::load(gpu.clone(), &mut source, options, &mut |_| {}, &AbortSignal::new())).expect("the model loads");
         let mut ids = engine.tokenizer().encode(&text, Encode { parse_special: false, add_bos: AddBos::No }).expect("ids");

@@ -24,7 +24,7 @@ const TOLERANCE: f64 = 1e-4;
 
 fn try_load(gpu: &Gpu, golden: &Golden, context: u32) -> Result<Engine, Error> {
     let mut source = MemorySource::new("tiny.gguf", golden.file());
-    let options = LoadOptions { context: Some(context), kv_type: KvType::F32 };
+    let options = LoadOptions { context: Some(context), kv_type: KvType::F32, ..LoadOptions::default() };
     block_on(Engine::load(gpu.clone(), &mut source, options, &mut |_| {}, &AbortSignal::new()))
 }
 

@@ -31,7 +31,7 @@ wasm_bindgen_test_configure!(run_in_dedicated_worker);
 async fn load(gpu: &Gpu, tiny: &Tiny, seed: u64) -> (Engine, Tensors) {
     let (bytes, tensors) = tiny.build(seed);
     let mut source = MemorySource::new("tiny.gguf", bytes);
-    let options = LoadOptions { context: None, kv_type: KvType::F32 };
+    let options = LoadOptions { context: None, kv_type: KvType::F32, ..LoadOptions::default() };
     let engine = Engine::load(gpu.clone(), &mut source, options, &mut |_| {}, &AbortSignal::new()).await;
     (engine.expect("the tiny model loads"), tensors)
 }
@@ -79,7 +79,9 @@ async fn subgroups_are_used_where_the_device_has_them() {
     assert_eq!(subgroups(&open(None).await), (true, true));
     assert_eq!(subgroups(&open(Some(Tier::C)).await), (false, false));
     // Asked for, but the device that comes has none: kernels must not use them, or nothing would compile.
-    let deceived = Gpu::open(GpuOptions { web_subgroups: true, ..GpuOptions::default() }).await.unwrap();
+    let deceived = Gpu::open(GpuOptions { web: WebAdapter { subgroups: true, ..WebAdapter::default() }, ..GpuOptions::default() })
+        .await
+        .unwrap();
     assert_eq!(subgroups(&deceived), (false, false));
     check(&deceived, [Format::F32; 3], 7).await;
     deceived.check().unwrap();

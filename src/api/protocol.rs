@@ -58,6 +58,12 @@ pub struct LoadOptions {
     /// What matrices that are stored as plain numbers become while they are loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantize: Option<Quantize>,
+    /// Measure which kernels are quickest on this GPU, once; else a table chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tune: Option<bool>,
+    /// Never round inputs of products to 8 bits, even where that is quicker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
 }
 
 /// What matrices that are stored as plain numbers become.
@@ -208,6 +214,8 @@ pub struct EngineInfo {
     pub f16: bool,
     /// Dot products of bytes are one instruction, as far as the adapter's name tells, or tier `a+` was forced.
     pub int8_dot: bool,
+    /// Where the choice of kernels comes from: `table`, `stored` or `measured`.
+    pub tuned_by: String,
     /// Bytes of the weights on the GPU.
     pub weight_bytes: u64,
     /// Bytes of everything on the GPU, the most it ever was.
@@ -272,7 +280,7 @@ mod tests {
     #[test]
     fn messages_to_the_worker_have_the_stated_json() {
         to_worker(
-            json!({"type": "load", "id": 1, "url": "https://x/m.gguf", "options": {"context": 2048, "kv_type": "f32", "tier": "a+", "quantize": "q4_0"}}),
+            json!({"type": "load", "id": 1, "url": "https://x/m.gguf", "options": {"context": 2048, "kv_type": "f32", "tier": "a+", "quantize": "q4_0", "tune": false, "exact": true}}),
             ToWorker::Load {
                 id: 1,
                 url: Some("https://x/m.gguf".into()),
@@ -281,6 +289,8 @@ mod tests {
                     kv_type: Some(KvType::F32),
                     tier: Some(Tier::APlus),
                     quantize: Some(Quantize::Q4_0),
+                    tune: Some(false),
+                    exact: Some(true),
                 },
             },
         );

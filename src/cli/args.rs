@@ -5,6 +5,7 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use kinglet::engine::{GenerateParams, LoadOptions};
 use kinglet::gpu::{AdapterChoice, GpuOptions, Tier};
 use kinglet::kernels::KvType;
+use kinglet::model::{Measure, TuningOptions};
 use kinglet::sampling::SamplingParams;
 use kinglet::weights::convert::Quantize;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -97,6 +98,15 @@ pub struct DeviceArgs {
     /// Number type of the KV cache
     #[arg(long, default_value = "f16", ignore_case = true)]
     pub kv_type: KvTypeArg,
+    /// Choose kernels by a table instead of measuring once which are quickest on this GPU
+    #[arg(long, conflicts_with = "tune")]
+    pub no_tune: bool,
+    /// Measure even on a software GPU, where a table chooses otherwise
+    #[arg(long)]
+    pub tune: bool,
+    /// Never round inputs of products to 8 bits, even where that is quicker
+    #[arg(long)]
+    pub exact: bool,
 }
 
 /// Tiers on the command line.
@@ -154,7 +164,13 @@ impl DeviceArgs {
 
     /// For loading with a context of so many tokens.
     pub fn load(&self, context: Option<u32>) -> LoadOptions {
-        LoadOptions { context, kv_type: self.kv_type.get() }
+        let measure = match (self.no_tune, self.tune) {
+            (true, _) => Measure::Never,
+            (_, true) => Measure::Everywhere,
+            _ => Measure::Gpus,
+        };
+        let tuning = TuningOptions { stored: None, measure, exact: self.exact };
+        LoadOptions { context, kv_type: self.kv_type.get(), tuning }
     }
 }
 

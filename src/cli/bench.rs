@@ -9,6 +9,8 @@ use super::progress::Bar;
 use super::steps::Step;
 use kinglet::engine::{AbortSignal, Engine, GenerateParams, Timings};
 use kinglet::gpu::{GpuOptions, ReadbackRing};
+use kinglet::kernels::Variants;
+use kinglet::model::{TunedBy, Tuning};
 use kinglet::sampling::SamplingParams;
 use pollster::block_on;
 use serde::Serialize;
@@ -35,6 +37,9 @@ struct Report {
     /// With `--profile`: a decode step at the middle of the measured answer, and a chunk of the longest prompt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     profile: Vec<Profile>,
+    /// Where the choice of kernels comes from, and what it is.
+    tuned_by: TunedBy,
+    tuning: Tuning,
 }
 
 #[derive(Serialize)]
@@ -121,6 +126,8 @@ fn measure(args: &BenchArgs, mut loaded: Loaded) -> Result<Report, Failure> {
         allocations_in_decode: many.allocations.saturating_sub(one.allocations),
         peak_gpu_bytes,
         profile,
+        tuned_by: model.tuned_by(),
+        tuning: model.tuning().clone(),
         adapter: loaded.adapter().into(),
         tier: loaded.tier().into(),
         model: loaded.model,
@@ -175,7 +182,21 @@ fn print(report: &Report) -> Result<(), Failure> {
         ("peak GPU memory", output::bytes(report.peak_gpu_bytes)),
     ];
     counters.into_iter().try_for_each(|(what, count)| output::line(format_args!("{what:28} {count}")))?;
+    print_tuning(report.tuned_by, &report.tuning)?;
     report.profile.iter().try_for_each(Profile::print)
+}
+
+fn print_tuning(by: TunedBy, tuning: &Tuning) -> Result<(), Failure> {
+    let start = ("others".to_owned(), tuning.start);
+    let shapes =
+        tuning.shapes.iter().map(|(shape, variants)| (format!("{} {} x {}", shape.format, shape.rows, shape.columns), *variants));
+    output::line(format_args!("{:28} {}", "kernels chosen by", by.name()))?;
+    shapes.chain([start]).try_for_each(|(shape, Variants { matvec, matmul })| {
+        output::line(format_args!(
+            "  {shape:26} matvec of {} x {} in {:?}, matmul {:?} in {:?}",
+            matvec.workgroup, matvec.spread, matvec.arithmetic, matmul.tiling, matmul.arithmetic
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod progress;
 mod pull;
 mod shaders;
 mod steps;
+mod tuning;
 
 use args::{Args, Command};
 use clap::Parser;

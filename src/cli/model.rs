@@ -4,8 +4,10 @@ use super::args::{DeviceArgs, ModelArgs};
 use super::exit::{Failure, fetch_failure};
 use super::output::note;
 use super::progress::Bar;
+use super::tuning;
 use kinglet::engine::{AbortSignal, Engine, LoadOptions, Phase};
 use kinglet::gpu::{Gpu, GpuOptions};
+use kinglet::model::Measure;
 use kinglet::text::{AddBos, Encode, Tokenizer};
 use kinglet::weights::files::{Address, Files, Folder, Layout, Opened, Site, open_model};
 use kinglet::weights::gguf::Gguf;
@@ -137,9 +139,12 @@ impl ModelFile {
     }
 
     /// The same, with options that no argument names.
-    pub fn load_on(mut self, gpu: GpuOptions, options: LoadOptions) -> Result<Loaded, Failure> {
+    pub fn load_on(mut self, gpu: GpuOptions, mut options: LoadOptions) -> Result<Loaded, Failure> {
         let model = self.name().to_owned();
         let gpu = block_on(Gpu::open(gpu))?;
+        if options.tuning.measure != Measure::Never {
+            options.tuning.stored = tuning::stored(&gpu);
+        }
         let bar = Bar::bytes();
         let engine = block_on(Engine::load_opened(
             gpu,
@@ -157,6 +162,7 @@ impl ModelFile {
             &AbortSignal::new(),
         ))?;
         drop(bar);
+        tuning::keep(engine.gpu(), engine.model().tuning(), engine.model().tuned_by());
         Ok(Loaded { engine, model, load_s: self.opened.elapsed().as_secs_f64() })
     }
 }

@@ -3,7 +3,7 @@
 use super::{AbortSignal, Cost, Engine, Error};
 use crate::gpu::{Gpu, GpuError};
 use crate::kernels::KvType;
-use crate::model::{Model, ModelConfig, WeightLoader};
+use crate::model::{Model, ModelConfig, TuningOptions, WeightLoader};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::weights::files::{self, OpenError};
 use crate::weights::gguf::Gguf;
@@ -43,12 +43,14 @@ pub struct Progress {
 }
 
 /// Choices that are made when a model is loaded.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// Tokens that prompt and answer may have together; unless given, the model's own context, at most [`DEFAULT_CONTEXT`].
     pub context: Option<u32>,
     /// Element type of the KV cache.
     pub kv_type: KvType,
+    /// How the kernels are chosen.
+    pub tuning: TuningOptions,
 }
 
 /// The context that is reserved unless asked otherwise: the KV cache takes memory from the start.
@@ -129,7 +131,7 @@ impl Engine {
         };
         let weights = WeightLoader::new(&gpu, &config, context, options.kv_type, &gguf.tensors).load(source, report).await?;
         progress(Progress { phase: Phase::Compile, loaded, total });
-        let model = Model::new(&gpu, config, weights, context, options.kv_type)?;
+        let model = Model::new(&gpu, config, weights, context, options.kv_type, options.tuning).await?;
         gpu.idle().await?;
         if abort.is_aborted() {
             return Err(Error::Aborted);

@@ -105,6 +105,8 @@ impl DeviceLimits {
 pub struct DeviceInfo {
     /// The adapter's name as the driver or browser gives it.
     pub name: String,
+    /// Who made the GPU: `nvidia`, `amd`, `intel`, `apple`, `qualcomm`, `arm`, or what a browser calls another; empty where nobody says.
+    pub vendor: String,
     /// `vulkan`, `metal`, `dx12` or `webgpu`.
     pub backend: String,
     /// `discrete`, `integrated`, `virtual`, `cpu` (a software adapter) or `other`.
@@ -134,6 +136,34 @@ pub struct AdapterChoice {
     pub tier: Option<Tier>,
 }
 
+/// What wgpu cannot see of a browser's adapter, but who holds the JS object can.
+#[derive(Debug, Clone, Default)]
+pub struct WebAdapter {
+    /// `vendor` of its `GPUAdapterInfo`.
+    pub vendor: Option<String>,
+    /// `subgroupMinSize` and `subgroupMaxSize`.
+    pub subgroup_sizes: Option<[u32; 2]>,
+    /// Devices will have `subgroups`. They are used if the open device then really has them.
+    pub subgroups: bool,
+    /// Its name says that it has dot products of bytes in hardware.
+    pub int8_dot: bool,
+    /// It computes on the CPU.
+    pub software: bool,
+}
+
+/// The maker of a PCI or Khronos vendor id, as browsers call it.
+fn vendor(id: u32) -> &'static str {
+    match id {
+        0x10de => "nvidia",
+        0x1002 | 0x1022 => "amd",
+        0x8086 => "intel",
+        0x106b => "apple",
+        0x5143 => "qualcomm",
+        0x13b5 => "arm",
+        _ => "",
+    }
+}
+
 /// A found adapter and what it offers.
 pub(super) struct Found {
     pub(super) adapter: wgpu::Adapter,
@@ -149,10 +179,10 @@ pub(super) fn instance() -> wgpu::Instance {
 
 /// Every adapter of this machine (in a browser: the one that it offers), best first.
 pub async fn devices() -> Vec<DeviceInfo> {
-    found(&instance(), Capabilities::default()).await.into_iter().map(|found| found.info).collect()
+    found(&instance(), &WebAdapter::default()).await.into_iter().map(|found| found.info).collect()
 }
 
-pub(super) async fn choose(instance: &wgpu::Instance, choice: &AdapterChoice, web: Capabilities) -> Result<Found, GpuError> {
+pub(super) async fn choose(instance: &wgpu::Instance, choice: &AdapterChoice, web: &WebAdapter) -> Result<Found, GpuError> {
     let mut all = found(instance, web).await;
     if all.is_empty() {
         return Err(GpuError::NoAdapter { reason: "no adapter answered".into() });
@@ -230,12 +260,11 @@ async fn adapters(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
     instance.request_adapter(&options).await.into_iter().collect()
 }
 
-async fn found(instance: &wgpu::Instance, web: Capabilities) -> Vec<Found> {
+async fn found(instance: &wgpu::Instance, web: &WebAdapter) -> Vec<Found> {
     adapters(instance).await.into_iter().map(|adapter| describe(adapter, web)).collect()
 }
 
-/// `web`: what wgpu cannot see in a browser, but who holds the JS adapter can.
-fn describe(adapter: wgpu::Adapter, web: Capabilities) -> Found {
+fn describe(adapter: wgpu::Adapter, web: &WebAdapter) -> Found {
     let features = adapter.features();
     let about = adapter.get_info();
     let capabilities = Capabilities {
@@ -246,11 +275,13 @@ fn describe(adapter: wgpu::Adapter, web: Capabilities) -> Found {
     let name = if about.name.is_empty() { about.driver.clone() } else { about.name.clone() };
     let info = DeviceInfo {
         name: if name.is_empty() { "WebGPU adapter".into() } else { name },
+        vendor: web.vendor.clone().unwrap_or_else(|| vendor(about.vendor).into()),
         backend: match about.backend {
             wgpu::Backend::BrowserWebGpu => "webgpu".into(),
             other => other.to_str().to_lowercase(),
         },
         kind: match about.device_type {
+            _ if web.software => "cpu",
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",
             wgpu::DeviceType::VirtualGpu => "virtual",
@@ -261,8 +292,10 @@ fn describe(adapter: wgpu::Adapter, web: Capabilities) -> Found {
         driver: format!("{} {}", about.driver, about.driver_info).trim().to_owned(),
         tier: capabilities.tier().name().into(),
         subgroups: capabilities.subgroups,
-        subgroup_sizes: (capabilities.subgroups && about.subgroup_max_size > 0)
-            .then_some([about.subgroup_min_size, about.subgroup_max_size]),
+        subgroup_sizes: web
+            .subgroup_sizes
+            .or((about.subgroup_max_size > 0).then_some([about.subgroup_min_size, about.subgroup_max_size]))
+            .filter(|_| capabilities.subgroups),
         f16: capabilities.f16,
         int8_dot: capabilities.int8_dot,
         limits: DeviceLimits::of(&adapter.limits()),

@@ -1,6 +1,6 @@
 //! An open device: the one handle through which all other rooms reach the GPU.
 
-use super::adapter::{self, AdapterChoice, Capabilities, DeviceInfo, DeviceLimits};
+use super::adapter::{self, AdapterChoice, Capabilities, DeviceInfo, DeviceLimits, WebAdapter};
 use super::buffer::{Binding, Buffer, MemoryUse};
 use super::pipeline::{Pipeline, PipelineCache, Shader};
 use super::plan::{Plan, Span, encode};
@@ -16,10 +16,8 @@ use std::sync::{Arc, Mutex};
 pub struct GpuOptions {
     /// Which adapter, and at most which tier.
     pub adapter: AdapterChoice,
-    /// In a browser: `subgroups`, which wgpu itself cannot see, are asked for. They are used if the open device then really has them.
-    pub web_subgroups: bool,
-    /// In a browser: the adapter's name says that it has dot products of bytes in hardware ([`super::int8_dot_in_browser`]).
-    pub web_int8_dot: bool,
+    /// In a browser: what wgpu does not see of the adapter.
+    pub web: WebAdapter,
     /// Recordings are timed, which needs timestamp queries: see [`Gpu::start_recording`].
     pub profile: bool,
     /// No binding is larger than so many bytes, as on a device with that limit: for tests.
@@ -58,8 +56,7 @@ impl Gpu {
     /// [`GpuError::NoAdapter`], [`GpuError::UnknownAdapter`], [`GpuError::TierUnavailable`], [`GpuError::NoTimestamps`] or
     /// [`GpuError::DeviceRefused`].
     pub async fn open(options: GpuOptions) -> Result<Self, GpuError> {
-        let web = Capabilities { subgroups: options.web_subgroups, f16: false, int8_dot: options.web_int8_dot };
-        let found = adapter::choose(&adapter::instance(), &options.adapter, web).await?;
+        let found = adapter::choose(&adapter::instance(), &options.adapter, &options.web).await?;
         let offered = found.adapter.limits();
         let defaults = wgpu::Limits::default();
         let required = wgpu::Limits {
@@ -70,10 +67,11 @@ impl Gpu {
             ..defaults
         };
         let mut features = wgpu::Features::empty();
-        features.set(wgpu::Features::SUBGROUP, found.capabilities.subgroups && !options.web_subgroups);
+        features.set(wgpu::Features::SUBGROUP, found.capabilities.subgroups && !options.web.subgroups);
         features.set(wgpu::Features::SHADER_F16, found.capabilities.f16);
-        features.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
-        if options.profile && !found.adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        let timestamps = found.adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        features.set(wgpu::Features::TIMESTAMP_QUERY, timestamps);
+        if options.profile && !timestamps {
             return Err(GpuError::NoTimestamps { adapter: found.info.name });
         }
         let descriptor = wgpu::DeviceDescriptor {
@@ -272,6 +270,11 @@ impl Gpu {
     /// The device was opened with timestamp queries.
     pub(super) fn can_time(&self) -> bool {
         self.0.profile
+    }
+
+    /// The device has timestamp queries.
+    pub(super) fn has_timestamps(&self) -> bool {
+        self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
     /// Nanoseconds of a timestamp's unit.

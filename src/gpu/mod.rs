@@ -13,9 +13,10 @@ mod plan;
 mod pulse;
 mod readback;
 mod record;
+mod timing;
 mod wait;
 
-pub use adapter::{AdapterChoice, Capabilities, DeviceInfo, DeviceLimits, Tier, devices};
+pub use adapter::{AdapterChoice, Capabilities, DeviceInfo, DeviceLimits, Tier, WebAdapter, devices};
 pub use buffer::{Binding, Buffer, MemoryUse};
 pub use device::{Gpu, GpuOptions};
 pub use error::GpuError;

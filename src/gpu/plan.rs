@@ -167,6 +167,12 @@ impl Plan {
         self.steps.push(Step { pipeline, bind_group, grid: dispatch.grid, traffic: dispatch.traffic, bindings: bindings.to_vec() });
     }
 
+    /// Encodes all of it.
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, span: Span) {
+        let mut last = None;
+        self.steps.iter().for_each(|step| step.encode(pass, &mut last, span));
+    }
+
     /// Number of dispatches.
     pub fn len(&self) -> usize {
         self.steps.len()

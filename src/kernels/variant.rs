@@ -70,3 +70,12 @@ pub struct MatmulVariant {
     /// How it multiplies.
     pub arithmetic: Arithmetic,
 }
+
+/// How the products with one matrix are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+pub struct Variants {
+    /// With one row.
+    pub matvec: MatvecVariant,
+    /// With many.
+    pub matmul: MatmulVariant,
+}

@@ -10,8 +10,7 @@ use super::weights::{Dense, FeedForward, GateUp, LayerWeights, Linear, NormWeigh
 use super::workspace::LayerCache;
 use crate::gpu::{Binding, Buffer, Plan};
 use crate::kernels::{
-    Attention, DeferredNorm, Finish, Gated, HeadNorm, Heads, KvType, Matmul, MatmulVariant, Matvec, MatvecVariant, Norm, NormKind,
-    NormTarget, Outcome, RopeKv,
+    Attention, DeferredNorm, Finish, Gated, HeadNorm, Heads, KvType, Matmul, Matvec, Norm, NormKind, NormTarget, Outcome, RopeKv,
 };
 use crate::weights::{Matrix, Shard};
 
@@ -310,7 +309,7 @@ impl<'a> Planner<'a> {
             None => Matvec { norm: input.norm, ..matvec }.dispatch(self.gpu.capabilities()),
             Some(tile_tokens) => {
                 let Matvec { format, rows, k, x_stride, experts, outcome, finish, .. } = matvec;
-                let variant = MatmulVariant { tiling: crate::kernels::Tiling::Rows { lanes: 8 }, ..MatmulVariant::default() };
+                let variant = shard.variants.matmul;
                 Matmul { format, rows, k, x_stride, tile_tokens, experts, variant, outcome, finish }
                     .dispatch(self.gpu.capabilities())
             }
@@ -332,7 +331,7 @@ pub(super) fn product(matrix: &Matrix, shard: &Shard, outcome: Outcome, finish: 
         x_stride: k,
         norm: None,
         experts: None,
-        variant: MatvecVariant::default(),
+        variant: shard.variants.matvec,
         outcome,
         finish,
     }

@@ -14,6 +14,8 @@ mod plan;
 pub mod rope;
 #[cfg(test)]
 mod sample;
+mod tuner;
+mod tuning;
 mod weights;
 mod widen;
 mod workspace;
@@ -22,6 +24,7 @@ pub use arena::{ArenaPlan, Shape};
 pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
 pub use loader::{WeightLoader, WeightsError};
 pub use model::Model;
+pub use tuning::{Measure, ProductShape, TunedBy, Tuning, TuningOptions};
 pub use weights::{
     Dense, ExpertWeights, FeedForward, GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights,
 };

@@ -3,6 +3,8 @@
 use super::arena::CHUNK;
 use super::config::ModelConfig;
 use super::plan::{FEW_ROWS, Planner, Width, head_partials};
+use super::tuner;
+use super::tuning::{TunedBy, Tuning, TuningOptions};
 use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::gpu::{Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
@@ -32,6 +34,8 @@ pub struct Model {
     draws_ids: bool,
     /// Final norm and LM head of all rows, and the logits; made when first wanted.
     score: Option<(Plan, Buffer)>,
+    tuning: Tuning,
+    tuned_by: TunedBy,
     ring: ReadbackRing,
     in_flight: usize,
     /// End of the positions that were written since one began at 0.
@@ -45,11 +49,20 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Makes the KV cache for `context` positions, the activations and all plans.
+    /// Tunes the products, and makes the KV cache for `context` positions, the activations and all plans.
     ///
     /// # Errors
-    /// [`GpuError`] if the device has no room.
-    pub fn new(gpu: &Gpu, config: ModelConfig, weights: Weights, context: u32, kv_type: KvType) -> Result<Self, GpuError> {
+    /// [`GpuError`] if the device has no room or fails while it is measured.
+    pub async fn new(
+        gpu: &Gpu,
+        config: ModelConfig,
+        mut weights: Weights,
+        context: u32,
+        kv_type: KvType,
+        tuning: TuningOptions,
+    ) -> Result<Self, GpuError> {
+        let (tuning, tuned_by) = tuner::tune(gpu, &mut weights, tuning).await?;
+        tuning.apply(&mut weights);
         let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
         let planner = Planner { gpu, config: &config, weights: &weights, space: &space };
         let layers = config.layers as usize;
@@ -73,6 +86,8 @@ impl Model {
             head,
             draws_ids,
             score: None,
+            tuning,
+            tuned_by,
             ring,
             in_flight: *TOKENS_IN_FLIGHT.start(),
             written: 0,
@@ -82,6 +97,16 @@ impl Model {
     /// What the model is.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Which variants its products run as.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// Where these come from.
+    pub fn tuned_by(&self) -> TunedBy {
+        self.tuned_by
     }
 
     /// Positions that the KV cache holds.

@@ -146,6 +146,38 @@ pub struct Weights {
     pub output_bias: Option<Buffer>,
 }
 
+impl Up {
+    fn each_matrix(&mut self, visit: &mut dyn FnMut(&mut Matrix)) {
+        match self {
+            Up::Gated(GateUp::Interleaved(both)) => visit(both),
+            Up::Gated(GateUp::Apart(two, _)) => two.iter_mut().for_each(visit),
+            Up::Plain(up) => visit(&mut up.matrix),
+        }
+    }
+}
+
+impl Dense {
+    fn each_matrix(&mut self, visit: &mut dyn FnMut(&mut Matrix)) {
+        self.up.each_matrix(visit);
+        visit(&mut self.down.matrix);
+    }
+}
+
+impl FeedForward {
+    fn each_matrix(&mut self, visit: &mut dyn FnMut(&mut Matrix)) {
+        match self {
+            FeedForward::Dense(dense) => dense.each_matrix(visit),
+            FeedForward::Experts(experts) => {
+                visit(&mut experts.router.matrix);
+                visit(&mut experts.gate_up);
+                visit(&mut experts.down);
+                experts.shared.iter_mut().for_each(|shared| shared.each_matrix(visit));
+                experts.shared_gate.iter_mut().for_each(visit);
+            }
+        }
+    }
+}
+
 impl NormWeights {
     fn bytes(&self) -> u64 {
         self.weight.size() + self.bias.as_ref().map_or(0, Buffer::size)
@@ -218,6 +250,16 @@ impl Weights {
     /// The LM head's matrix.
     pub fn head(&self) -> &Matrix {
         self.output.as_ref().unwrap_or(&self.token_embd)
+    }
+
+    /// Every matrix that is multiplied with.
+    pub(super) fn each_matrix(&mut self, visit: &mut dyn FnMut(&mut Matrix)) {
+        for layer in &mut self.layers {
+            layer.qkv.projections.iter_mut().for_each(|projection| visit(&mut projection.matrix));
+            visit(&mut layer.attn_output.matrix);
+            layer.feed_forward.each_matrix(visit);
+        }
+        visit(self.output.as_mut().unwrap_or(&mut self.token_embd));
     }
 
     /// Bytes of all weights on the GPU.

@@ -5,13 +5,14 @@ use std::cell::{Cell, RefCell};
 use web_sys::{AbortController, Blob};
 
 use super::source::{Picked, Site};
-use super::{gpu_shim, heap};
+use super::{gpu_shim, heap, tuning};
 use crate::api;
 use crate::api::protocol::{EngineInfo, ErrorBody, KvType, LoadOptions, LoadPhase, Quantize, Tier};
 use crate::api::request::ChatRequest;
 use crate::api::types::{ChatChunk, ChatReply, ReplyHead};
 use crate::engine::{self, AbortSignal, Engine, Error, Phase, Progress};
 use crate::gpu::{self, Gpu};
+use crate::model::{Measure, TuningOptions};
 use crate::text::{LocalTime, RenderOptions};
 use crate::weights::convert;
 use crate::weights::files::{Address, Files, PartName, open_model};
@@ -159,15 +160,19 @@ async fn load_from(
         };
         report(phase, loaded, total);
     };
-    let options = engine::LoadOptions { context: options.context, kv_type };
+    let measure = if options.tune == Some(false) { Measure::Never } else { Measure::Gpus };
+    let stored = if measure == Measure::Never { None } else { tuning::stored(&gpu).await };
+    let tuning = TuningOptions { stored, measure, exact: options.exact.unwrap_or(false) };
+    let options = engine::LoadOptions { context: options.context, kv_type, tuning };
     let engine = Engine::load_opened(gpu, model.gguf, &mut model.source, options, &mut progress, &stop.signal).await?;
+    tuning::keep(engine.gpu(), engine.model().tuning(), engine.model().tuned_by()).await;
     Ok((engine, name))
 }
 
 fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s: f64) -> EngineInfo {
     let (config, device) = (engine.config(), engine.gpu().info());
     let mut notices = Vec::new();
-    if adapter.is_fallback || device.kind == "cpu" {
+    if adapter.about.software || device.kind == "cpu" {
         notices.push("This browser computes WebGPU on the CPU here, which is slow: check that hardware acceleration is on.".into());
     }
     if engine.context() < config.context {
@@ -192,6 +197,7 @@ fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s
         subgroup_sizes: device.subgroup_sizes,
         f16: device.f16,
         int8_dot: device.int8_dot,
+        tuned_by: engine.model().tuned_by().name().into(),
         weight_bytes: engine.model().weight_bytes(),
         gpu_bytes: engine.gpu().memory().peak,
         wasm_peak_bytes: heap::peak_bytes(),

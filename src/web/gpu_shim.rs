@@ -10,7 +10,7 @@ use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
-use crate::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, Tier, int8_dot_in_browser};
+use crate::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, Tier, WebAdapter, int8_dot_in_browser};
 
 thread_local! {
     static WANTED: Cell<bool> = const { Cell::new(false) };
@@ -18,16 +18,12 @@ thread_local! {
 }
 
 /// What the browser tells of its adapter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Adapter {
     /// Its description, or vendor and architecture; empty where the browser tells nothing.
     pub name: String,
-    /// Devices opened from now on are asked for `subgroups`.
-    pub subgroups: bool,
-    /// Its name says that it has dot products of bytes in hardware.
-    pub int8_dot: bool,
-    /// It computes on the CPU.
-    pub is_fallback: bool,
+    /// What wgpu does not see of it.
+    pub about: WebAdapter,
 }
 
 /// Opens the browser's GPU, at most as `tier` where one is forced, with subgroups if the device gets them.
@@ -39,12 +35,7 @@ pub async fn open(tier: Option<Tier>) -> Result<(Gpu, Adapter), GpuError> {
         let reason = "this browser offers none to workers: it may be switched off, or the graphics card is not supported";
         GpuError::NoAdapter { reason: reason.into() }
     })?;
-    let options = GpuOptions {
-        adapter: AdapterChoice { name: None, tier },
-        web_subgroups: adapter.subgroups,
-        web_int8_dot: adapter.int8_dot,
-        ..GpuOptions::default()
-    };
+    let options = GpuOptions { adapter: AdapterChoice { name: None, tier }, web: adapter.about.clone(), ..GpuOptions::default() };
     Ok((Gpu::open(options).await?, adapter))
 }
 
@@ -64,20 +55,28 @@ async fn prepare(want_subgroups: bool) -> Option<Adapter> {
     if subgroups && !INSTALLED.replace(true) {
         install(&gpu, request);
     }
-    Some(Adapter { subgroups, ..describe(&adapter) })
+    let mut described = describe(&adapter);
+    described.about.subgroups = subgroups;
+    Some(described)
 }
 
 fn describe(adapter: &JsValue) -> Adapter {
     let Some(info) = get(adapter, "info") else { return Adapter::default() };
     let text = |name| get(&info, name).and_then(|value| value.as_string()).filter(|text| !text.is_empty());
     let [vendor, architecture] = ["vendor", "architecture"].map(|name| text(name).unwrap_or_default());
+    let number = |name| get(&info, name).and_then(|value| value.as_f64()).map(|value| value as u32).filter(|value| *value > 0);
     let parts: Vec<String> = ["vendor", "architecture", "device"].into_iter().filter_map(text).collect();
     Adapter {
         name: text("description").unwrap_or_else(|| parts.join(" ")),
-        subgroups: false,
-        int8_dot: int8_dot_in_browser(&vendor, &architecture) && !on_metal(),
-        // Its place moved from the adapter to its info.
-        is_fallback: [&info, adapter].into_iter().any(|place| get(place, "isFallbackAdapter").is_some_and(|flag| flag.is_truthy())),
+        about: WebAdapter {
+            int8_dot: int8_dot_in_browser(&vendor, &architecture) && !on_metal(),
+            // Its place moved from the adapter to its info. Chromium's SwiftShader does not say so of itself if it was asked for by name.
+            software: architecture == "swiftshader"
+                || [&info, adapter].into_iter().any(|place| get(place, "isFallbackAdapter").is_some_and(|flag| flag.is_truthy())),
+            subgroup_sizes: number("subgroupMinSize").zip(number("subgroupMaxSize")).map(|(least, most)| [least, most]),
+            vendor: Some(vendor),
+            subgroups: false,
+        },
     }
 }
 

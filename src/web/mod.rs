@@ -8,6 +8,7 @@ mod heap;
 mod queue;
 pub mod source;
 mod speed;
+mod tuning;
 mod worker;
 
 pub use gpu_shim::{Adapter, open as open_gpu};

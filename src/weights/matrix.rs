@@ -3,7 +3,7 @@
 use super::gguf::TensorInfo;
 use super::types::TensorType;
 use crate::gpu::{Binding, Buffer, Gpu, GpuError};
-use crate::kernels::{Format, Planes};
+use crate::kernels::{Format, Planes, Variants};
 
 /// The format that a tensor type is stored in on the GPU, which has its name, or `None` where no kernel reads it.
 pub fn format_of(kind: TensorType) -> Option<Format> {
@@ -28,6 +28,8 @@ pub struct Shard {
     pub quants: Binding,
     /// Plane 1 (for formats without scales, plane 0 again, which no kernel reads as scales).
     pub scales: Binding,
+    /// How products with it are computed.
+    pub variants: Variants,
 }
 
 /// A (rows, columns) matrix, split by rows where it would not fit one binding.
@@ -85,5 +87,5 @@ impl Matrix {
 fn shard(buffer: &Buffer, first_row: u32, rows: u32, planes: Planes, scales_at: u64) -> Shard {
     let quants = buffer.range(0, planes.quants);
     let scales = if planes.scales > 0 { buffer.range(scales_at, planes.scales) } else { quants.clone() };
-    Shard { first_row, rows, quants, scales }
+    Shard { first_row, rows, quants, scales, variants: Variants::default() }
 }

@@ -58,6 +58,10 @@ export interface LoadOptions {
   tier?: "a+" | "a" | "b" | "c";
   /** What matrices that are stored as plain numbers (F32, F16, BF16) become while they are loaded; by default they stay as they are. */
   quantize?: "none" | "q8_0" | "q4_0" | "q4_k";
+  /** Measure once which kernels are quickest on this GPU, and remember it (default); `false` goes by a table. */
+  tune?: boolean;
+  /** Never round inputs of products to 8 bits, even where that is quicker (default `false`). */
+  exact?: boolean;
   /** A worker of one's own that runs the package's `worker.js`, where a bundler or a policy needs it made in a special way. */
   worker?: Worker | (() => Worker);
 }
@@ -98,6 +102,8 @@ export interface EngineInfo {
   f16: boolean;
   /** Dot products of bytes are one instruction, as far as the adapter's name tells, or tier `"a+"` was forced. */
   int8Dot: boolean;
+  /** Where the choice of kernels comes from. */
+  tunedBy: "table" | "stored" | "measured";
   /** Bytes of the weights on the GPU. */
   weightBytes: number;
   /** Bytes of everything on the GPU, the most it ever was. */

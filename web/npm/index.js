@@ -286,8 +286,8 @@ function startWorker() {
   return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
 }
 
-function loadMessage(source, { context, kvType, tier, quantize }) {
-  const options = JSON.parse(JSON.stringify({ context, kv_type: kvType, tier, quantize }));
+function loadMessage(source, { context, kvType, tier, quantize, tune, exact }) {
+  const options = JSON.parse(JSON.stringify({ context, kv_type: kvType, tier, quantize, tune, exact }));
   const isBlob = (value) => typeof Blob !== "undefined" && value instanceof Blob;
   if (isBlob(source)) return { type: "load", files: [source], options };
   const several = typeof source === "object" && source?.length > 0 ? Array.from(source) : [];

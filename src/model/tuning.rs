@@ -1,0 +1,168 @@
+//! Which variant each of a model's products runs as on a device: from a table, or measured by [`super::tuner`].
+
+use super::weights::Weights;
+use crate::gpu::{Capabilities, DeviceInfo, Gpu};
+use crate::kernels::{Arithmetic, Format, MatmulVariant, MatvecVariant, Tiling, Variants};
+use serde::{Deserialize, Serialize};
+
+/// A product's sizes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProductShape {
+    /// Weight format, by GGUF's name.
+    pub format: String,
+    /// Rows, of the part of the matrix that is in one binding.
+    pub rows: u32,
+    /// Columns.
+    pub columns: u32,
+}
+
+/// Variants for products of all sizes, and others for some.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tuning {
+    /// For all that are not among `shapes`.
+    pub start: Variants,
+    /// What was measured.
+    pub shapes: Vec<(ProductShape, Variants)>,
+}
+
+/// Where a model's [`Tuning`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TunedBy {
+    /// The fixed table of starting points: nothing was measured.
+    #[default]
+    Table,
+    /// An earlier measurement on this device.
+    Stored,
+    /// A measurement just now.
+    Measured,
+}
+
+impl TunedBy {
+    /// `table`, `stored` or `measured`.
+    pub fn name(self) -> &'static str {
+        match self {
+            TunedBy::Table => "table",
+            TunedBy::Stored => "stored",
+            TunedBy::Measured => "measured",
+        }
+    }
+}
+
+/// On which devices products are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Measure {
+    /// On none.
+    #[default]
+    Never,
+    /// On GPUs. A software GPU shares the CPU with everything else and takes a hundred times as long, and its row of the table was measured once
+    /// for all.
+    Gpus,
+    /// On all, software GPUs too.
+    Everywhere,
+}
+
+/// How a model is to be tuned.
+#[derive(Debug, Clone, Default)]
+pub struct TuningOptions {
+    /// What was measured before on this device with these kernels ([`Tuning::key`]).
+    pub stored: Option<Tuning>,
+    /// Whether products that are not in it are measured.
+    pub measure: Measure,
+    /// Products of inputs in f32 only.
+    pub exact: bool,
+}
+
+impl Tuning {
+    /// The starting points for a device. Products of 8 bits are among them on a software GPU only, which has them only if [`crate::gpu::Tier::APlus`] was
+    /// forced: elsewhere a measurement has to show that they are quicker.
+    pub fn table(info: &DeviceInfo, capabilities: Capabilities) -> Self {
+        let software = info.kind == "cpu";
+        let lanes = match info.subgroup_sizes {
+            Some([least, _]) if least >= 8 => 8,
+            _ => 4,
+        };
+        let tiling = match info.vendor.as_str() {
+            _ if !capabilities.subgroups => Tiling::Shared,
+            _ if software => Tiling::Rows { lanes },
+            // Lanes of four exchange values in the multiplication's own instruction (AMD: DPP; Intel: regions).
+            "amd" | "intel" => Tiling::Rows { lanes: 4 },
+            // A shuffle is as slow as a load from workgroup memory there, or nobody knows.
+            _ => Tiling::Shared,
+        };
+        let workgroup = match info.vendor.as_str() {
+            "nvidia" => 128,
+            _ => 64,
+        };
+        let arithmetic = if software && capabilities.int8_dot { Arithmetic::Int8 } else { Arithmetic::F32 };
+        let start = Variants {
+            matvec: MatvecVariant { workgroup, arithmetic, ..MatvecVariant::default() },
+            matmul: MatmulVariant { tiling, arithmetic },
+        };
+        Self { start, shapes: Vec::new() }
+    }
+
+    /// What a stored tuning is valid for: this adapter with its driver or browser, in this tier, with these kernels.
+    pub fn key(gpu: &Gpu) -> String {
+        let info = gpu.info();
+        format!("{} | {} | {} | {} | {:016x}", info.backend, info.name, info.driver, info.tier, super::tuner::kernel_set())
+    }
+
+    /// The variants of a product.
+    pub fn of(&self, shape: &ProductShape) -> Variants {
+        self.shapes.iter().find(|(known, _)| known == shape).map_or(self.start, |(_, variants)| *variants)
+    }
+
+    /// As [`TuningOptions::exact`] wants it.
+    pub fn exact(mut self) -> Self {
+        for variants in self.shapes.iter_mut().map(|(_, variants)| variants).chain([&mut self.start]) {
+            variants.matvec.arithmetic = Arithmetic::F32;
+            variants.matmul.arithmetic = Arithmetic::F32;
+        }
+        self
+    }
+
+    /// Sets the variants of all of a model's products.
+    pub fn apply(&self, weights: &mut Weights) {
+        weights.each_matrix(&mut |matrix| {
+            let (format, columns) = (matrix.format, matrix.columns);
+            matrix.shards.iter_mut().for_each(|shard| shard.variants = self.of(&ProductShape::new(format, shard.rows, columns)));
+        });
+    }
+}
+
+impl ProductShape {
+    /// With the format's name.
+    pub fn new(format: Format, rows: u32, columns: u32) -> Self {
+        Self { format: format.name().into(), rows, columns }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn int8() -> Variants {
+        let matvec = MatvecVariant { arithmetic: Arithmetic::Int8, spread: 2, ..MatvecVariant::default() };
+        Variants { matvec, matmul: MatmulVariant { arithmetic: Arithmetic::Int8, ..MatmulVariant::default() } }
+    }
+
+    #[test]
+    fn a_shape_has_what_was_measured_for_it() {
+        let [known, other] = [576, 577].map(|rows| ProductShape::new(Format::Q4_0, rows, 64));
+        let tuning = Tuning { start: Variants::default(), shapes: vec![(known.clone(), int8())] };
+        assert_eq!((tuning.of(&known), tuning.of(&other)), (int8(), Variants::default()));
+        let text = serde_json::to_string(&tuning).unwrap();
+        assert_eq!(serde_json::from_str::<Tuning>(&text).unwrap(), tuning);
+    }
+
+    #[test]
+    fn exact_is_f32_everywhere_and_nothing_else() {
+        let shape = ProductShape::new(Format::Q4_0, 8, 64);
+        let tuning = Tuning { start: int8(), shapes: vec![(shape.clone(), int8())] }.exact();
+        for variants in [tuning.start, tuning.of(&shape)] {
+            assert_eq!((variants.matvec.arithmetic, variants.matmul.arithmetic), (Arithmetic::F32, Arithmetic::F32));
+            assert_eq!(variants.matvec.spread, 2);
+        }
+    }
+}
