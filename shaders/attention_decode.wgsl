@@ -4,7 +4,8 @@
 // More query heads than fit a workgroup are spread over BLOCKS workgroups.
 // DIRECT: the context has one stretch only, and what is left is the result itself, [head][HEAD_DIM].
 //
-// Keys: GROUP invocations share a row and each takes 4 rows of the stretch, GROUPS apart. Values: QUADS invocations share a row.
+// Keys: GROUP invocations share 16 rows, 4 at a time, and each of the first 4 ends up with the scores of 4 consecutive rows.
+// Values: QUADS invocations share a row.
 // Rows after the last slot are read as if they were the last one and weigh nothing; nor do those that are WINDOW or more positions back.
 // Position p has the slot p % CAPACITY: a layer with a window keeps no more than the last positions.
 
@@ -15,17 +16,23 @@
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> step: Step;
 
-const SPLIT: u32 = WORKGROUP;
-const GROUPS: u32 = WORKGROUP / GROUP;
 const UNITS: u32 = HEAD_DIM / 8u;
 const QUADS: u32 = HEAD_DIM / 4u;
+const GROUPS: u32 = WORKGROUP / GROUP;
+// Units of a row that an invocation reads, and those of queries that it keeps for them.
+const LANE_UNITS: u32 = (UNITS + GROUP - 1u) / GROUP;
+const KEPT: u32 = select(1u, PACK * LANE_UNITS, KEEP);
+// Every 4 rows of a stretch have one invocation that has their scores.
+const OWNERS: u32 = SPLIT / 4u;
 // Below every score, and far enough from the largest f32 that differences stay finite.
 const LOWEST: f32 = -1e30;
 
-var<workgroup> group_largest: array<f32, PACK * GROUPS>;
+// What each owner has of a head: its largest score, then the sum of its weights; and that of all.
+var<workgroup> own: array<f32, PACK * OWNERS>;
 var<workgroup> largest: array<f32, PACK>;
-var<workgroup> weights: array<f32, PACK * SPLIT>;
-var<workgroup> slot_sums: array<vec4<f32>, ROUND * SLOTS * (QUADS + 1u)>;
+var<workgroup> totals: array<f32, PACK>;
+// [head][owner], the weights of 4 rows each; then ROUND times [slot][quad], sums of values.
+var<workgroup> scratch: array<vec4<f32>, SCRATCH>;
 
 // How many positions back a slot's is.
 fn distances_of(slots: vec4<u32>) -> vec4<u32> {
@@ -42,6 +49,21 @@ fn in_window(distances: vec4<u32>) -> vec4<bool> {
   return distances < vec4<u32>(WINDOW);
 }
 
+fn query(head: u32, unit: u32) -> mat2x4<f32> {
+  let at = head * QUADS + 2u * unit;
+  return mat2x4<f32>(q[at], q[at + 1u]);
+}
+
+// A quad of 4 rows of values, a column a row.
+fn four_values(rows: u32, row: u32, last: u32, column: u32) -> mat4x4<f32> {
+  return mat4x4<f32>(
+    value_quad((rows + min(row, last)) * QUADS + column),
+    value_quad((rows + min(row + 1u, last)) * QUADS + column),
+    value_quad((rows + min(row + 2u, last)) * QUADS + column),
+    value_quad((rows + min(row + 3u, last)) * QUADS + column),
+  );
+}
+
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
   let kv_head = workgroup.x / BLOCKS;
   let pack_first = (workgroup.x % BLOCKS) * PACK;
@@ -49,116 +71,146 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let heads = min(PACK, HEADS_PER_KV - pack_first);
   let first = workgroup.y * SPLIT;
   let last = min(step.position, CAPACITY - 1u) - first;
+  let rows = kv_head * CAPACITY + first;
   let lane = index % GROUP;
   let group = index / GROUP;
 
-  // Scores. An invocation ends up with those of its own position, one for each head.
-  let rows = kv_head * CAPACITY + first;
-  let row0 = (rows + min(group, last)) * UNITS;
-  let row1 = (rows + min(group + GROUPS, last)) * UNITS;
-  let row2 = (rows + min(group + 2u * GROUPS, last)) * UNITS;
-  let row3 = (rows + min(group + 3u * GROUPS, last)) * UNITS;
-  var sums = array<vec4<f32>, PACK>();
-  for (var unit = lane; unit < UNITS; unit += GROUP) {
-    let k0 = key_unit(row0 + unit);
-    let k1 = key_unit(row1 + unit);
-    let k2 = key_unit(row2 + unit);
-    let k3 = key_unit(row3 + unit);
+  // Queries that stay in registers.
+  var queries = array<mat2x4<f32>, KEPT>();
+  if (KEEP) {
     for (var h = 0u; h < PACK; h++) {
-      let at = (first_head + min(h, heads - 1u)) * QUADS + 2u * unit;
-      let lo = q[at];
-      let hi = q[at + 1u];
-      sums[h] += vec4<f32>(dot(k0[0], lo), dot(k1[0], lo), dot(k2[0], lo), dot(k3[0], lo));
-      sums[h] += vec4<f32>(dot(k0[1], hi), dot(k1[1], hi), dot(k2[1], hi), dot(k3[1], hi));
+      for (var u = 0u; u < LANE_UNITS; u++) {
+        if (lane + u * GROUP < UNITS) {
+          queries[h * LANE_UNITS + u] = query(first_head + min(h, heads - 1u), lane + u * GROUP);
+        }
+      }
     }
   }
-  let own = group + GROUPS * lane;
-  let slots = vec4<u32>(first) + min(vec4<u32>(group) + GROUPS * vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last));
-  let distances = distances_of(slots);
-  let visible = in_window(distances);
-  let own_visible = own <= last && in_window(distances_of(vec4<u32>(first + own))).x;
-  var scores = array<f32, PACK>();
-  for (var h = 0u; h < PACK; h++) {
-    // A repeated row repeats a score: it does not change the largest.
-    let products = group_sum4(sums[h], index, subgroup);
-    let total = select(vec4<f32>(LOWEST), scored(products, first_head + h, distances), visible);
-    scores[h] = select(select(total.x, total.y, lane == 1u), select(total.z, total.w, lane == 3u), lane >= 2u);
-    if (lane == 0u) {
-      group_largest[h * GROUPS + group] = max(max(total.x, total.y), max(total.z, total.w));
+
+  // Products of queries and keys, 4 rows at once.
+  let owner = 4u * group + lane;
+  for (var s = 0u; s < 4u; s++) {
+    let row = 16u * group + s;
+    let row0 = (rows + min(row, last)) * UNITS;
+    let row1 = (rows + min(row + 4u, last)) * UNITS;
+    let row2 = (rows + min(row + 8u, last)) * UNITS;
+    let row3 = (rows + min(row + 12u, last)) * UNITS;
+    var sums = array<vec4<f32>, PACK>();
+    for (var u = 0u; u < LANE_UNITS; u++) {
+      let unit = lane + u * GROUP;
+      if (16u * group <= last && unit < UNITS) {
+        let k0 = key_unit(row0 + unit);
+        let k1 = key_unit(row1 + unit);
+        let k2 = key_unit(row2 + unit);
+        let k3 = key_unit(row3 + unit);
+        for (var h = 0u; h < PACK; h++) {
+          var part = mat2x4<f32>();
+          if (KEEP) {
+            part = queries[h * LANE_UNITS + u];
+          } else {
+            part = query(first_head + min(h, heads - 1u), unit);
+          }
+          sums[h] += vec4<f32>(dot(k0[0], part[0]), dot(k1[0], part[0]), dot(k2[0], part[0]), dot(k3[0], part[0]));
+          sums[h] += vec4<f32>(dot(k0[1], part[1]), dot(k1[1], part[1]), dot(k2[1], part[1]), dot(k3[1], part[1]));
+        }
+      }
+    }
+    for (var h = 0u; h < PACK; h++) {
+      let product = group_deal4(sums[h], index, subgroup);
+      if (lane < 4u) {
+        scratch[h * OWNERS + owner][s] = product;
+      }
+    }
+  }
+
+  // Scores, by the owners of their rows.
+  let offsets = vec4<u32>(4u * owner) + vec4<u32>(0u, 1u, 2u, 3u);
+  let distances = distances_of(first + min(offsets, vec4<u32>(last)));
+  let visible = (offsets <= vec4<u32>(last)) & in_window(distances);
+  if (lane < 4u) {
+    for (var h = 0u; h < PACK; h++) {
+      let at = h * OWNERS + owner;
+      let scores = select(vec4<f32>(LOWEST), scored(scratch[at], first_head + h, distances), visible);
+      scratch[at] = scores;
+      own[at] = max(max(scores.x, scores.y), max(scores.z, scores.w));
     }
   }
   workgroupBarrier();
 
-  // The largest score of each head, by one group of invocations each.
-  var highest = LOWEST;
-  for (var i = lane; i < GROUPS; i += GROUP) {
-    highest = max(highest, group_largest[min(group, PACK - 1u) * GROUPS + i]);
-  }
-  highest = group_max(highest, index, subgroup);
-  if (lane == 0u && group < PACK) {
-    largest[group] = highest;
+  // A group of invocations for each head brings together what the owners have.
+  for (var h = 0u; h < PACK; h += GROUPS) {
+    let head = min(h + group, PACK - 1u);
+    var highest = LOWEST;
+    for (var i = lane; i < OWNERS; i += GROUP) {
+      highest = max(highest, own[head * OWNERS + i]);
+    }
+    highest = group_max(highest, index, subgroup);
+    if (lane == 0u && h + group < PACK) {
+      largest[head] = highest;
+    }
   }
   workgroupBarrier();
-  for (var h = 0u; h < PACK; h++) {
-    weights[h * SPLIT + own] = select(0.0, exp(scores[h] - largest[h]), own_visible);
+  if (lane < 4u) {
+    for (var h = 0u; h < PACK; h++) {
+      let at = h * OWNERS + owner;
+      let weight = select(vec4<f32>(0.0), exp(scratch[at] - largest[h]), visible);
+      scratch[at] = weight;
+      own[at] = dot(weight, vec4<f32>(1.0));
+    }
   }
   workgroupBarrier();
+  for (var h = 0u; h < PACK; h += GROUPS) {
+    let head = min(h + group, PACK - 1u);
+    var total = 0.0;
+    for (var i = lane; i < OWNERS; i += GROUP) {
+      total += own[head * OWNERS + i];
+    }
+    total = group_sum(total, index, subgroup);
+    if (lane == 0u && h + group < PACK) {
+      totals[head] = total;
+    }
+  }
 
-  // Weighted values, the positions shared out among SLOTS (a power of two, 16 at most), 4 loads on their way at once.
+  // Weighted values, the rows shared out among SLOTS by fours, 8 loads on their way at once.
   let column = index % QUADS;
   let slot = index / QUADS;
   var values = array<vec4<f32>, PACK>();
-  var totals = array<f32, PACK>();
   if (slot < SLOTS) {
-    for (var i = slot; i < SPLIT; i += 4u * SLOTS) {
-      let v0 = value_quad((rows + min(i, last)) * QUADS + column);
-      let v1 = value_quad((rows + min(i + SLOTS, last)) * QUADS + column);
-      let v2 = value_quad((rows + min(i + 2u * SLOTS, last)) * QUADS + column);
-      let v3 = value_quad((rows + min(i + 3u * SLOTS, last)) * QUADS + column);
+    for (var i = slot; i < min(OWNERS, last / 4u + 1u); i += 2u * SLOTS) {
+      let v0 = four_values(rows, 4u * i, last, column);
+      let v1 = four_values(rows, 4u * (i + SLOTS), last, column);
       for (var h = 0u; h < PACK; h++) {
-        let at = h * SPLIT + i;
-        let weight = vec4<f32>(weights[at], weights[at + SLOTS], weights[at + 2u * SLOTS], weights[at + 3u * SLOTS]);
-        values[h] += weight.x * v0 + weight.y * v1 + weight.z * v2 + weight.w * v3;
-        totals[h] += dot(weight, vec4<f32>(1.0));
+        let at = h * OWNERS + i;
+        values[h] += v0 * scratch[at] + v1 * scratch[at + SLOTS];
       }
     }
   }
   for (var round = 0u; round < PACK; round += ROUND) {
+    workgroupBarrier();
     if (slot < SLOTS) {
       for (var h = 0u; h < min(ROUND, PACK - round); h++) {
-        let at = (h * SLOTS + slot) * (QUADS + 1u);
-        slot_sums[at + column] = values[round + h];
-        if (column == 0u) {
-          slot_sums[at + QUADS] = vec4<f32>(totals[round + h], 0.0, 0.0, 0.0);
-        }
+        scratch[(h * SLOTS + slot) * QUADS + column] = values[round + h];
       }
     }
     workgroupBarrier();
-    for (var i = index; i < ROUND * (QUADS + 1u); i += WORKGROUP) {
-      let h = round + i / (QUADS + 1u);
-      let part = i % (QUADS + 1u);
+    for (var i = index; i < ROUND * QUADS; i += WORKGROUP) {
+      let h = round + i / QUADS;
+      let quad = i % QUADS;
       if (h < heads) {
         var sum = vec4<f32>(0.0);
-        var total = 0.0;
         for (var s = 0u; s < SLOTS; s++) {
-          let at = ((h - round) * SLOTS + s) * (QUADS + 1u);
-          sum += slot_sums[at + part];
-          if (DIRECT) {
-            total += slot_sums[at + QUADS].x;
-          }
+          sum += scratch[((h - round) * SLOTS + s) * QUADS + quad];
         }
         if (DIRECT) {
-          if (part < QUADS) {
-            partials[(first_head + h) * QUADS + part] = sum / total;
+          partials[(first_head + h) * QUADS + quad] = sum / totals[h];
+        } else {
+          let partial = ((first_head + h) * SPLITS + workgroup.y) * (QUADS + 1u);
+          partials[partial + quad] = sum;
+          if (quad == 0u) {
+            partials[partial + QUADS] = vec4<f32>(totals[h], largest[h], 0.0, 0.0);
           }
-          continue;
         }
-        if (part == QUADS) {
-          sum.y = largest[h];
-        }
-        partials[((first_head + h) * SPLITS + workgroup.y) * (QUADS + 1u) + part] = sum;
       }
     }
-    workgroupBarrier();
   }
 }

@@ -20,11 +20,17 @@ const COLUMNS: u32 = (QUADS + LANES - 1u) / LANES;
 // Below every score, and far enough from the largest f32 that differences stay finite.
 const LOWEST: f32 = -1e30;
 
-// [quad][row] and [quad][key], padded so that neighbours of a quad lie in different banks.
-var<workgroup> q_tile: array<vec4<f32>, SLICE * (TILE_ROWS + 1u)>;
-var<workgroup> k_tile: array<vec4<f32>, SLICE * (TILE_KEYS + 1u)>;
-// [i][key]: the weights of 4 rows each.
-var<workgroup> weights: array<vec4<f32>, TILE_ROWS / 4u * TILE_KEYS>;
+// Queries stay in workgroup memory where all of a head's have room; otherwise a slice of them is staged with each slice of keys.
+const RESIDENT: bool = QUADS <= 16u;
+const Q_QUADS: u32 = select(SLICE, QUADS, RESIDENT);
+// A tile's weights, and before there are any, a slice of keys: neighbours of a quad lie in different banks.
+const SCRATCH: u32 = TILE_ROWS / 4u * TILE_KEYS;
+const KEY_STRIDE: u32 = TILE_KEYS + 1u;
+
+// [quad][row].
+var<workgroup> q_tile: array<vec4<f32>, Q_QUADS * TILE_ROWS>;
+// [i][key], the weights of 4 rows each; or [quad][key].
+var<workgroup> scratch: array<vec4<f32>, SCRATCH>;
 
 fn slots_of(positions: vec4<u32>) -> vec4<u32> {
   if (CAPACITY < CONTEXT) {
@@ -39,6 +45,58 @@ fn sees(positions: vec4<u32>, key: u32) -> vec4<bool> {
     return causal & (positions - key < vec4<u32>(WINDOW));
   }
   return causal;
+}
+
+// Stages `quads` quads of the tile's queries from `first` on.
+fn stage_queries(index: u32, first_row: u32, head: u32, first: u32, quads: u32) {
+  for (var at = index; at < TILE_ROWS * quads; at += WORKGROUP) {
+    let row = first_row + at / quads;
+    let quad = first + at % quads;
+    var loaded = vec4<f32>(0.0);
+    if (row < step.rows && quad < QUADS) {
+      loaded = q[(row * HEADS + head) * QUADS + quad];
+    }
+    q_tile[at % quads * TILE_ROWS + at / quads] = loaded;
+  }
+}
+
+// Scores of 4 rows for a key, or nothing where it is not seen.
+fn seen_scores(products: vec4<f32>, head: u32, positions: vec4<u32>, key: u32) -> vec4<f32> {
+  return select(vec4<f32>(LOWEST), scored(products, head, positions - key), sees(positions, key));
+}
+
+fn weights_of(scores: vec4<f32>, highest: vec4<f32>, positions: vec4<u32>, key: u32) -> vec4<f32> {
+  return select(vec4<f32>(0.0), exp(scores - highest), sees(positions, key));
+}
+
+// A quad of 4 rows of values, a column a row.
+fn four_values(rows: vec4<u32>, quad: u32) -> mat4x4<f32> {
+  let at = vec4<u32>(min(quad, QUADS - 1u)) + rows * QUADS;
+  return mat4x4<f32>(value_quad(at.x), value_quad(at.y), value_quad(at.z), value_quad(at.w));
+}
+
+// Columns of values times the factors of their rows.
+fn rescaled(values: mat4x4<f32>, factors: vec4<f32>) -> mat4x4<f32> {
+  return mat4x4<f32>(values[0] * factors.x, values[1] * factors.y, values[2] * factors.z, values[3] * factors.w);
+}
+
+fn put(values: mat4x4<f32>, totals: vec4<f32>, first_row: u32, head: u32, quad: u32) {
+  if (quad >= QUADS) {
+    return;
+  }
+  let at = (first_row * HEADS + head) * QUADS + quad;
+  if (first_row < step.rows) {
+    y[at] = values[0] / totals.x;
+  }
+  if (first_row + 1u < step.rows) {
+    y[at + HEADS * QUADS] = values[1] / totals.y;
+  }
+  if (first_row + 2u < step.rows) {
+    y[at + 2u * HEADS * QUADS] = values[2] / totals.z;
+  }
+  if (first_row + 3u < step.rows) {
+    y[at + 3u * HEADS * QUADS] = values[3] / totals.w;
+  }
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -58,22 +116,26 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     begin = (max(step.position + first_row + 1u, WINDOW) - WINDOW) / TILE_KEYS * TILE_KEYS;
   }
 
-  var values = array<vec4<f32>, 4u * COLUMNS>();
+  if (RESIDENT) {
+    stage_queries(index, first_row, head, 0u, QUADS);
+  }
+  // Sums of values by 16 quads of a head, a column a row: variables and no array, since not every compiler unrolls a loop over one.
+  var values0 = mat4x4<f32>();
+  var values1 = mat4x4<f32>();
+  var values2 = mat4x4<f32>();
+  var values3 = mat4x4<f32>();
   var highest = vec4<f32>(LOWEST);
   var totals = vec4<f32>(0.0);
   for (var first_key = begin; first_key < end; first_key += TILE_KEYS) {
-    // Scores of 4 rows and 4 keys: a component a row.
+    // Products of 4 rows and 4 keys: a component a row.
     // Chromium zeroes a variable without an initializer once, not in every turn of the loop.
-    var scores = array<vec4<f32>, 4>();
+    var scores0 = vec4<f32>(0.0);
+    var scores1 = vec4<f32>(0.0);
+    var scores2 = vec4<f32>(0.0);
+    var scores3 = vec4<f32>(0.0);
     for (var slice = 0u; slice < QUADS; slice += SLICE) {
-      for (var at = index; at < TILE_ROWS * SLICE; at += WORKGROUP) {
-        let row = first_row + at / SLICE;
-        let quad = slice + at % SLICE;
-        var loaded = vec4<f32>(0.0);
-        if (row < step.rows && quad < QUADS) {
-          loaded = q[(row * HEADS + head) * QUADS + quad];
-        }
-        q_tile[(at % SLICE) * (TILE_ROWS + 1u) + at / SLICE] = loaded;
+      if (!RESIDENT) {
+        stage_queries(index, first_row, head, slice, SLICE);
       }
       for (var at = index; at < TILE_KEYS * SLICE; at += WORKGROUP) {
         let key = first_key + at / SLICE;
@@ -82,82 +144,93 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
         if (key < end && quad < QUADS) {
           loaded = key_quad((keys + slots_of(vec4<u32>(key)).x) * QUADS + quad);
         }
-        k_tile[(at % SLICE) * (TILE_KEYS + 1u) + at / SLICE] = loaded;
+        scratch[(at % SLICE) * KEY_STRIDE + at / SLICE] = loaded;
       }
       workgroupBarrier();
-      for (var quad = 0u; quad < SLICE; quad++) {
-        let row = quad * (TILE_ROWS + 1u) + 4u * i;
-        let q0 = q_tile[row];
-        let q1 = q_tile[row + 1u];
-        let q2 = q_tile[row + 2u];
-        let q3 = q_tile[row + 3u];
-        for (var n = 0u; n < 4u; n++) {
-          let key = k_tile[quad * (TILE_KEYS + 1u) + j + n * LANES];
-          scores[n] += vec4<f32>(dot(q0, key), dot(q1, key), dot(q2, key), dot(q3, key));
-        }
+      for (var quad = 0u; quad < min(SLICE, QUADS - slice); quad++) {
+        let row = (select(0u, slice, RESIDENT) + quad) * TILE_ROWS + 4u * i;
+        let queries = mat4x4<f32>(q_tile[row], q_tile[row + 1u], q_tile[row + 2u], q_tile[row + 3u]);
+        let key = quad * KEY_STRIDE + j;
+        scores0 += scratch[key] * queries;
+        scores1 += scratch[key + LANES] * queries;
+        scores2 += scratch[key + 2u * LANES] * queries;
+        scores3 += scratch[key + 3u * LANES] * queries;
       }
       workgroupBarrier();
     }
 
     // The largest scores of the rows, over the 16 invocations that share them.
-    var tile_highest = highest;
-    for (var n = 0u; n < 4u; n++) {
-      let key = first_key + j + n * LANES;
-      scores[n] = select(vec4<f32>(LOWEST), scored(scores[n], head, positions - key), sees(positions, key));
-      tile_highest = max(tile_highest, scores[n]);
-    }
-    weights[i * TILE_KEYS + j] = tile_highest;
+    let key = first_key + j;
+    scores0 = seen_scores(scores0, head, positions, key);
+    scores1 = seen_scores(scores1, head, positions, key + LANES);
+    scores2 = seen_scores(scores2, head, positions, key + 2u * LANES);
+    scores3 = seen_scores(scores3, head, positions, key + 3u * LANES);
+    var tile_highest = max(max(highest, max(scores0, scores1)), max(scores2, scores3));
+    let own = i * TILE_KEYS + j;
+    scratch[own] = tile_highest;
     workgroupBarrier();
     for (var lane = 0u; lane < LANES; lane++) {
-      tile_highest = max(tile_highest, weights[i * TILE_KEYS + lane]);
+      tile_highest = max(tile_highest, scratch[i * TILE_KEYS + lane]);
     }
     workgroupBarrier();
     let rescale = exp(highest - tile_highest);
     highest = tile_highest;
-    totals *= rescale;
-    for (var n = 0u; n < 4u; n++) {
-      let key = first_key + j + n * LANES;
-      let weight = select(vec4<f32>(0.0), exp(scores[n] - highest), sees(positions, key));
-      weights[i * TILE_KEYS + j + n * LANES] = weight;
-      totals += weight;
-    }
+    scores0 = weights_of(scores0, highest, positions, key);
+    scores1 = weights_of(scores1, highest, positions, key + LANES);
+    scores2 = weights_of(scores2, highest, positions, key + 2u * LANES);
+    scores3 = weights_of(scores3, highest, positions, key + 3u * LANES);
+    totals = totals * rescale + scores0 + scores1 + scores2 + scores3;
+    scratch[own] = scores0;
+    scratch[own + LANES] = scores1;
+    scratch[own + 2u * LANES] = scores2;
+    scratch[own + 3u * LANES] = scores3;
     workgroupBarrier();
 
-    for (var c = 0u; c < COLUMNS; c++) {
-      for (var r = 0u; r < 4u; r++) {
-        values[4u * c + r] *= rescale[r];
-      }
+    values0 = rescaled(values0, rescale);
+    if (COLUMNS > 1u) {
+      values1 = rescaled(values1, rescale);
+    }
+    if (COLUMNS > 2u) {
+      values2 = rescaled(values2, rescale);
+    }
+    if (COLUMNS > 3u) {
+      values3 = rescaled(values3, rescale);
     }
     // Keys past the end read the last value, and weigh nothing for any row that counts.
-    for (var key = 0u; key < min(TILE_KEYS, end - first_key); key += 4u) {
-      let at = i * TILE_KEYS + key;
+    for (var n = 0u; n < min(TILE_KEYS, end - first_key); n += 4u) {
+      let at = i * TILE_KEYS + n;
       // A column a row of queries, a component a key.
-      let weight = transpose(mat4x4<f32>(weights[at], weights[at + 1u], weights[at + 2u], weights[at + 3u]));
-      let row = vec4<u32>(keys) + slots_of(min(vec4<u32>(first_key + key) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end - 1u)));
-      for (var c = 0u; c < COLUMNS; c++) {
-        let quad = vec4<u32>(min(j + c * LANES, QUADS - 1u)) + row * QUADS;
-        let value = mat4x4<f32>(value_quad(quad.x), value_quad(quad.y), value_quad(quad.z), value_quad(quad.w));
-        for (var r = 0u; r < 4u; r++) {
-          values[4u * c + r] += value * weight[r];
-        }
+      let weight = transpose(mat4x4<f32>(scratch[at], scratch[at + 1u], scratch[at + 2u], scratch[at + 3u]));
+      let rows = vec4<u32>(keys) + slots_of(min(vec4<u32>(first_key + n) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end - 1u)));
+      values0 += four_values(rows, j) * weight;
+      if (COLUMNS > 1u) {
+        values1 += four_values(rows, j + LANES) * weight;
+      }
+      if (COLUMNS > 2u) {
+        values2 += four_values(rows, j + 2u * LANES) * weight;
+      }
+      if (COLUMNS > 3u) {
+        values3 += four_values(rows, j + 3u * LANES) * weight;
       }
     }
     workgroupBarrier();
   }
 
-  weights[i * TILE_KEYS + j] = totals;
+  scratch[i * TILE_KEYS + j] = totals;
   workgroupBarrier();
   totals = vec4<f32>(0.0);
   for (var lane = 0u; lane < LANES; lane++) {
-    totals += weights[i * TILE_KEYS + lane];
+    totals += scratch[i * TILE_KEYS + lane];
   }
-  for (var r = 0u; r < 4u; r++) {
-    let row = first_row + 4u * i + r;
-    for (var c = 0u; c < COLUMNS; c++) {
-      let quad = j + c * LANES;
-      if (row < step.rows && quad < QUADS) {
-        y[(row * HEADS + head) * QUADS + quad] = values[4u * c + r] / totals[r];
-      }
-    }
+  let row = first_row + 4u * i;
+  put(values0, totals, row, head, j);
+  if (COLUMNS > 1u) {
+    put(values1, totals, row, head, j + LANES);
+  }
+  if (COLUMNS > 2u) {
+    put(values2, totals, row, head, j + 2u * LANES);
+  }
+  if (COLUMNS > 3u) {
+    put(values3, totals, row, head, j + 3u * LANES);
   }
 }

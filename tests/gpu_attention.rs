@@ -169,7 +169,7 @@ fn decode_of_a_long_context() {
     for gpu in open_both() {
         // More splits than the merge has invocations.
         for kv_type in KvType::PLAIN {
-            let kernel = kernel([2, 1, 16], 128 * 128 + 300, kv_type);
+            let kernel = kernel([2, 1, 16], 128 * 256 + 300, kv_type);
             Case::random(&mut random, kernel, Span { position: kernel.context - 1, rows: 1 }).decode(&gpu);
         }
     }

@@ -4,19 +4,62 @@ use super::kv::Attention;
 use super::source::Source;
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
-const WORKGROUP: u32 = 128;
-/// Positions of a stretch: in `attention_decode.wgsl` each invocation weighs one.
-const SPLIT: u32 = WORKGROUP;
-/// Invocations that share a key.
-const GROUP: u32 = 4;
+const WORKGROUP: u32 = 64;
 /// Query heads that a workgroup holds in registers at most.
 const MAX_PACK: u32 = 16;
-/// Workgroup memory that every device has, bytes.
-const WORKGROUP_BYTES: u32 = 16 * 1024;
+/// Invocations of a workgroup that merges.
+const MERGE_WORKGROUP: u32 = 128;
+
+/// How a workgroup of `attention_decode.wgsl` goes about its stretch.
+struct Shape {
+    /// Workgroups that share a key/value head's query heads.
+    blocks: u32,
+    /// Query heads of each.
+    pack: u32,
+    /// Invocations that share 16 keys.
+    group: u32,
+    /// Units of 8 elements of queries that an invocation keeps in registers, if so.
+    keep: bool,
+    /// Invocations that share the positions of a quad of values: a power of two, so that each has as many.
+    slots: u32,
+    /// Heads whose sums are brought together at once.
+    round: u32,
+    /// Quads of workgroup memory for weights, and later for sums.
+    scratch: u32,
+}
+
+impl Shape {
+    fn new(heads_per_kv: u32, head_dim: u32) -> Self {
+        let blocks = heads_per_kv.div_ceil(MAX_PACK);
+        let pack = heads_per_kv.div_ceil(blocks);
+        // More heads have no room in workgroup memory beside so many positions.
+        let group = if pack <= 11 { 4 } else { 8 };
+        // 48 registers.
+        let keep = pack * (head_dim / 8).div_ceil(group) <= 6;
+        let owners = 4 * WORKGROUP / group;
+        let quads = head_dim / 4;
+        let slots = 1 << (WORKGROUP / quads).min(owners / 2).ilog2();
+        let sums = slots * quads;
+        let weights = pack * owners;
+        let round = (weights / sums).clamp(1, pack);
+        Self { blocks, pack, group, keep, slots, round, scratch: weights.max(sums) }
+    }
+
+    /// Positions of a stretch: a group has 16.
+    fn split(&self) -> u32 {
+        16 * WORKGROUP / self.group
+    }
+
+    /// Bytes of workgroup memory, with those of the reductions.
+    #[cfg(test)]
+    fn workgroup_bytes(&self) -> u32 {
+        16 * (WORKGROUP + self.scratch) + 4 * self.pack * (self.split() / 4 + 2)
+    }
+}
 
 impl Attention {
-    /// Positions of a context so short that [`Attention::decode_short`] does.
-    pub const SHORT_CONTEXT: u32 = SPLIT;
+    /// Positions of a context so short that [`Attention::decode_short`] does: a stretch has as many at least.
+    pub const SHORT_CONTEXT: u32 = 128;
 
     /// Partial attention of the row at the step's position, one stretch of the context a workgroup; for steps of one row.
     /// Bindings: q, k, v, partials, step.
@@ -30,19 +73,29 @@ impl Attention {
         self.stretches(capabilities, true)
     }
 
+    fn shape(&self) -> Shape {
+        Shape::new(self.heads_per_kv(), self.head_dim)
+    }
+
     fn stretches(&self, capabilities: Capabilities, direct: bool) -> Dispatch {
-        let heads_per_kv = self.heads_per_kv();
-        let blocks = heads_per_kv.div_ceil(MAX_PACK);
-        let pack = heads_per_kv.div_ceil(blocks);
+        let shape = self.shape();
+        let Shape { blocks, pack, group, keep, slots, round, scratch } = shape;
         let source = self
             .source(capabilities)
+            .uint("SPLIT", shape.split())
             .uint("SPLITS", self.splits())
             .uint("BLOCKS", blocks)
             .uint("PACK", pack)
-            .uint("SLOTS", slots(self.head_dim / 4))
-            .uint("ROUND", round(pack, self.head_dim / 4))
+            .uint("SLOTS", slots)
+            .uint("ROUND", round)
+            .uint("SCRATCH", scratch)
+            .flag("KEEP", keep)
             .flag("DIRECT", direct);
-        let shader = self.kv_type.read_units(source).reduce(WORKGROUP, GROUP, capabilities).build(
+        let deal = match capabilities.subgroups {
+            true => include_str!("../../shaders/lib/deal_subgroup.wgsl"),
+            false => include_str!("../../shaders/lib/deal_shared.wgsl"),
+        };
+        let shader = self.kv_type.read_units(source).reduce(WORKGROUP, group, capabilities).fragment(deal).build(
             "attention_decode",
             include_str!("../../shaders/attention_decode.wgsl"),
             &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Read],
@@ -52,7 +105,7 @@ impl Attention {
             grid: if direct {
                 Grid::Linear(self.kv_heads * blocks)
             } else {
-                Grid::Context { x: self.kv_heads * blocks, tile: SPLIT, most: self.splits() }
+                Grid::Context { x: self.kv_heads * blocks, tile: shape.split(), most: self.splits() }
             },
             traffic: Traffic {
                 per_position: u64::from(blocks) * self.position_bytes(),
@@ -67,10 +120,10 @@ impl Attention {
     pub fn merge(&self, capabilities: Capabilities) -> Dispatch {
         let shader = Source::new()
             .uint("HEAD_DIM", self.head_dim)
-            .uint("SPLIT", SPLIT)
+            .uint("SPLIT", self.shape().split())
             .uint("SPLITS", self.splits())
             .step()
-            .reduce(WORKGROUP, WORKGROUP, capabilities)
+            .reduce(MERGE_WORKGROUP, MERGE_WORKGROUP, capabilities)
             .build(
                 "attention_merge",
                 include_str!("../../shaders/attention_merge.wgsl"),
@@ -83,7 +136,7 @@ impl Attention {
             // A stretch that has only begun counts as a whole one: half a stretch more than its positions, on average.
             traffic: Traffic {
                 fixed: split_bytes / 2,
-                per_position: split_bytes / u64::from(SPLIT),
+                per_position: split_bytes / u64::from(self.shape().split()),
                 most_positions: self.most_positions(),
                 ..Default::default()
             },
@@ -97,33 +150,13 @@ impl Attention {
 
     /// Stretches of a full context.
     fn splits(&self) -> u32 {
-        self.most_positions().div_ceil(SPLIT)
+        self.most_positions().div_ceil(self.shape().split())
     }
 
     /// Bytes of one stretch of one head: its sums, and what they are relative to.
     fn partial_bytes(&self) -> u64 {
         4 * u64::from(self.head_dim + 4)
     }
-}
-
-/// Invocations that share the positions of a quad of values: a power of two, so that each has as many.
-fn slots(quads: u32) -> u32 {
-    1 << (WORKGROUP / quads).min(16).ilog2()
-}
-
-/// Heads whose sums are brought together at once: as many as workgroup memory has room for, beside what else is in it.
-fn round(pack: u32, quads: u32) -> u32 {
-    ((WORKGROUP_BYTES - kept_bytes(pack)) / sums_bytes(quads)).clamp(1, pack.min(4))
-}
-
-/// What `attention_decode.wgsl` (largest scores, weights) and `reduce_shared.wgsl` keep in workgroup memory.
-fn kept_bytes(pack: u32) -> u32 {
-    16 * WORKGROUP + 4 * pack * (WORKGROUP / GROUP + 1 + SPLIT)
-}
-
-/// The sums of one head, in workgroup memory.
-fn sums_bytes(quads: u32) -> u32 {
-    16 * slots(quads) * (quads + 1)
 }
 
 #[cfg(test)]
@@ -133,9 +166,11 @@ mod tests {
     #[test]
     fn workgroup_memory_suffices_for_every_shape() {
         for pack in 1..=MAX_PACK {
-            for quads in (2..=64).step_by(2) {
-                let bytes = kept_bytes(pack) + round(pack, quads) * sums_bytes(quads);
-                assert!(bytes <= WORKGROUP_BYTES, "{pack} heads of {quads} quads: {bytes} bytes");
+            for head_dim in (8..=256).step_by(8) {
+                let shape = Shape::new(pack, head_dim);
+                let bytes = shape.workgroup_bytes();
+                assert!(bytes <= 16 * 1024, "{pack} heads of {head_dim}: {bytes} bytes");
+                assert!(shape.scratch >= shape.round * shape.slots * head_dim / 4 && shape.split() >= Attention::SHORT_CONTEXT);
             }
         }
     }
