@@ -9,7 +9,8 @@ mod models;
 use golden_run::{Run, generate, greedy, last_logits, load};
 use kinglet::engine::{Engine, LoadOptions};
 use kinglet::gpu::{AdapterChoice, Capabilities, Gpu, GpuError, GpuOptions, Tier};
-use kinglet::kernels::KvType;
+use kinglet::kernels::{KvType, MatmulVariant, MatvecVariant, Tiling, Variants};
+use kinglet::model::{TunedBy, Tuning, TuningOptions};
 use kinglet::sampling::SamplingParams;
 use pollster::block_on;
 use serde::Deserialize;
@@ -122,6 +123,42 @@ fn short_answers_of_every_tier() {
         assert_eq!(generate(&mut engine, &plain.prompt_ids, 3, greedy()), plain.greedy_ids[..3], "{name}");
         check_seed(&mut engine, &plain.prompt_ids, 3, &name);
         gpu.check().expect("nothing was rejected");
+    }
+}
+
+/// Variants that self-tuning may choose, all of f32.
+fn variants() -> Vec<Variants> {
+    let matvec = |workgroup, spread| MatvecVariant { workgroup, spread, ..MatvecVariant::default() };
+    let matmul = |tiling| MatmulVariant { tiling, ..MatmulVariant::default() };
+    let rows = |lanes| matmul(Tiling::Rows { lanes });
+    let pairs = [
+        (matvec(32, 1), matmul(Tiling::Shared)),
+        (matvec(64, 2), rows(4)),
+        (matvec(64, 4), rows(4)),
+        (matvec(128, 2), matmul(Tiling::Shared)),
+        (matvec(256, 4), rows(4)),
+    ];
+    pairs.into_iter().map(|(matvec, matmul)| Variants { matvec, matmul }).collect()
+}
+
+/// What is stored is taken without a measurement.
+fn stored(start: Variants) -> TuningOptions {
+    TuningOptions { stored: Some(Tuning { start, shapes: Vec::new() }), ..TuningOptions::default() }
+}
+
+/// The same answers whatever self-tuning chose.
+#[test]
+fn short_answers_of_every_variant() {
+    let plain = golden().plain;
+    let gpu = open(None).expect("a Vulkan adapter");
+    let Some(path) = models::path(MODEL) else { return };
+    for start in variants() {
+        let options = LoadOptions { context: Some(512), kv_type: KvType::F32, tuning: stored(start) };
+        let mut engine = load(gpu.clone(), &path, options);
+        assert_eq!((engine.model().tuned_by(), engine.model().tuning().start), (TunedBy::Stored, start));
+        let off = plain.difference(&last_logits(&mut engine, &plain.prompt_ids));
+        assert!(off <= 2e-3, "{start:?}: logits off by {off}");
+        assert_eq!(generate(&mut engine, &plain.prompt_ids, 3, greedy()), plain.greedy_ids[..3], "{start:?}");
     }
 }
 

@@ -1,0 +1,101 @@
+//! Self-tuning on a tiny model: what is measured, kept and left alone.
+
+#[path = "common/ggufwriter.rs"]
+mod ggufwriter;
+#[path = "common/gpu.rs"]
+mod gpu;
+#[path = "common/reference.rs"]
+#[allow(dead_code, reason = "shared by the tests of tiny models")]
+mod reference;
+#[path = "common/tiny.rs"]
+#[allow(dead_code, reason = "shared by the tests of tiny models")]
+mod tiny;
+#[path = "common/weights.rs"]
+mod weights;
+
+use kinglet::engine::{AbortSignal, Engine, LoadOptions};
+use kinglet::gpu::{AdapterChoice, Gpu, GpuOptions, Tier};
+use kinglet::kernels::{Arithmetic, KvType, Variants};
+use kinglet::model::{Measure, TunedBy, Tuning, TuningOptions};
+use kinglet::weights::source::MemorySource;
+use pollster::block_on;
+use tiny::Tiny;
+
+fn load(gpu: &Gpu, tuning: TuningOptions) -> Engine {
+    let (bytes, _) = Tiny::default().build(1);
+    let mut source = MemorySource::new("tiny.gguf", bytes);
+    let options = LoadOptions { kv_type: KvType::F32, tuning, ..LoadOptions::default() };
+    block_on(Engine::load(gpu.clone(), &mut source, options, &mut |_| {}, &AbortSignal::new())).expect("the tiny model loads")
+}
+
+fn logits(engine: &mut Engine) -> Vec<f32> {
+    let mut all = Vec::new();
+    block_on(engine.logits(&[1, 2, 3, 4, 5], &mut |_, row| all.extend_from_slice(row))).expect("logits");
+    all
+}
+
+fn tuned(engine: &Engine) -> (TunedBy, &Tuning) {
+    (engine.model().tuned_by(), engine.model().tuning())
+}
+
+#[test]
+fn what_is_measured_is_kept_and_changes_no_answer() {
+    for gpu in gpu::open_both() {
+        let mut plain = load(&gpu, TuningOptions::default());
+        let table = Tuning::table(gpu.info(), gpu.capabilities());
+        assert_eq!(tuned(&plain), (TunedBy::Table, &table));
+
+        let mut measured = load(&gpu, TuningOptions { measure: Measure::Everywhere, ..TuningOptions::default() });
+        assert_eq!(measured.model().tuned_by(), TunedBy::Measured);
+        let tuning = measured.model().tuning().clone();
+        assert!(!tuning.shapes.is_empty());
+        let off = logits(&mut plain).iter().zip(logits(&mut measured)).fold(0f32, |off, (a, b)| off.max((a - b).abs()));
+        assert!(off < 1e-3, "off by {off}");
+
+        // Everything is known: nothing is measured again.
+        let options = TuningOptions { stored: Some(tuning.clone()), measure: Measure::Everywhere, ..TuningOptions::default() };
+        assert_eq!(tuned(&load(&gpu, options)), (TunedBy::Stored, &tuning));
+
+        // What is missing is measured, the rest stays.
+        let mut part = tuning.clone();
+        let (missing, _) = part.shapes.remove(0);
+        let options = TuningOptions { stored: Some(part.clone()), measure: Measure::Everywhere, ..TuningOptions::default() };
+        let again = load(&gpu, options);
+        let (by, all) = tuned(&again);
+        assert_eq!((by, &all.shapes[..part.shapes.len()]), (TunedBy::Measured, &part.shapes[..]));
+        assert_eq!(all.shapes.last().map(|(shape, _)| shape), Some(&missing));
+    }
+}
+
+#[test]
+fn a_software_gpu_is_not_measured_unless_that_is_wanted() {
+    let gpu = gpu::open();
+    if gpu.info().kind != "cpu" {
+        return;
+    }
+    let engine = load(&gpu, TuningOptions { measure: Measure::Gpus, ..TuningOptions::default() });
+    assert_eq!(engine.model().tuned_by(), TunedBy::Table);
+}
+
+#[test]
+fn exact_answers_have_no_product_of_8_bits() {
+    let mut start = Variants::default();
+    (start.matvec.arithmetic, start.matmul.arithmetic) = (Arithmetic::Int8, Arithmetic::Int8);
+    let stored = Tuning { start, shapes: Vec::new() };
+    let gpu = gpu::open();
+    let options = |exact| TuningOptions { stored: Some(stored.clone()), exact, measure: Measure::Never };
+    assert_eq!(load(&gpu, options(false)).model().tuning(), &stored);
+    let mut exact = load(&gpu, options(true));
+    assert_eq!(exact.model().tuning().start.matvec.arithmetic, Arithmetic::F32);
+    assert_eq!(logits(&mut exact), logits(&mut load(&gpu, TuningOptions { stored: Some(Tuning::default()), ..TuningOptions::default() })));
+}
+
+#[test]
+fn a_key_names_device_tier_and_kernels() {
+    let gpu = gpu::open();
+    let key = Tuning::key(&gpu);
+    assert!(key.contains(&gpu.info().name) && key.contains(&gpu.info().driver), "{key}");
+    let c = AdapterChoice { name: None, tier: Some(Tier::C) };
+    let c = block_on(Gpu::open(GpuOptions { adapter: c, ..GpuOptions::default() })).expect("tier C");
+    assert!(gpu.info().tier == "c" || Tuning::key(&c) != key);
+}
