@@ -149,10 +149,8 @@ impl Text<'_> {
                     self.loads(inner)?.into_iter().for_each(|(at, bytes)| *all.entry(at).or_default() += bytes)
                 }
                 Statement::Call { .. } | Statement::Loop { .. } | Statement::Switch { .. } => return None,
-                Statement::If { accept, reject, .. } => {
-                    if !self.loads(accept)?.is_empty() || !self.loads(reject)?.is_empty() {
-                        return None;
-                    }
+                Statement::If { accept, reject, .. } if !self.loads(accept)?.is_empty() || !self.loads(reject)?.is_empty() => {
+                    return None;
                 }
                 _ => {}
             }
