@@ -4,7 +4,6 @@
 #[allow(dead_code, reason = "only its ids are wanted here")]
 mod divergence;
 #[path = "common/golden_run.rs"]
-#[allow(dead_code, reason = "shared by the tests of the model")]
 mod golden_run;
 #[path = "common/models.rs"]
 mod models;

@@ -87,7 +87,10 @@ fn exact_answers_have_no_product_of_8_bits() {
     assert_eq!(load(&gpu, options(false)).model().tuning(), &stored);
     let mut exact = load(&gpu, options(true));
     assert_eq!(exact.model().tuning().start.matvec.arithmetic, Arithmetic::F32);
-    assert_eq!(logits(&mut exact), logits(&mut load(&gpu, TuningOptions { stored: Some(Tuning::default()), ..TuningOptions::default() })));
+    assert_eq!(
+        logits(&mut exact),
+        logits(&mut load(&gpu, TuningOptions { stored: Some(Tuning::default()), ..TuningOptions::default() }))
+    );
 }
 
 #[test]
