@@ -15,7 +15,7 @@ mod weights;
 
 use gpu::{Random, worst};
 use kinglet::engine::{AbortSignal, Engine, FinishReason, GenerateParams, LoadOptions};
-use kinglet::gpu::{Gpu, GpuError, GpuOptions, Tier};
+use kinglet::gpu::{Gpu, GpuError, GpuOptions, Tier, WebAdapter};
 use kinglet::kernels::{Format, KvType};
 use kinglet::sampling::SamplingParams;
 use kinglet::text::{AddBos, DecodeOptions, Encode, Message, RenderOptions, Tokenizer};
