@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, SORTS, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Finish, Format, Matvec, Outcome, Step, matvec_reference};
+use kinglet::kernels::{Finish, Format, Matvec, MatvecVariant, Outcome, Step, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -110,6 +110,30 @@ fn one_block_and_every_width_of_the_group() {
                 check(&gpu, &mut random, kernel(format, rows, u32::next_multiple_of(columns, format.block_columns()), 1));
             }
         }
+    }
+}
+
+#[test]
+fn every_spread_and_workgroup() {
+    for gpu in open_both() {
+        let mut random = Random(3);
+        for (workgroup, spread) in [(32, 1), (64, 2), (64, 4), (128, 2), (256, 4), (64, 0), (128, 0)] {
+            let variant = MatvecVariant { workgroup, spread, ..MatvecVariant::default() };
+            for (rows, columns) in [(1, 32), (13, 576), (577, 96), (66, 2048)] {
+                for format in [Format::Q4_1, Format::F16] {
+                    check(&gpu, &mut random, Matvec { variant, ..kernel(format, rows, columns, 1) });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn few_rows_are_spread_until_a_gpu_is_busy() {
+    let variant = MatvecVariant { spread: 0, ..MatvecVariant::default() };
+    let workgroups = |rows, variant| Matvec { variant, ..kernel(Format::Q4_0, rows, 576, 1) }.workgroups();
+    for (rows, plain, spread) in [(576, 9, 36), (1536, 24, 96), (3072, 48, 96), (49_152, 768, 768)] {
+        assert_eq!([workgroups(rows, MatvecVariant::default()), workgroups(rows, variant)], [plain, spread], "{rows} rows");
     }
 }
 

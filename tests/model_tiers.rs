@@ -137,6 +137,7 @@ fn variants() -> Vec<Variants> {
         (matvec(64, 4), rows(4)),
         (matvec(128, 2), matmul(Tiling::Shared)),
         (matvec(256, 4), rows(4)),
+        (matvec(128, 0), matmul(Tiling::Shared)),
     ];
     pairs.into_iter().map(|(matvec, matmul)| Variants { matvec, matmul }).collect()
 }

@@ -41,6 +41,9 @@ pub struct DeferredNorm {
     pub partials: u32,
 }
 
+/// With fewer workgroups a GPU of many cores idles: [`MatvecVariant::spread`] of 0 avoids them.
+const FEW_WORKGROUPS: u32 = 64;
+
 impl Matvec {
     /// The dispatch.
     pub fn dispatch(&self, capabilities: Capabilities) -> Dispatch {
@@ -91,7 +94,12 @@ impl Matvec {
 
     /// Workgroups of the dispatch, each of which leaves one partial where `finish` makes some.
     pub fn workgroups(&self) -> u32 {
-        self.rows.div_ceil(8).div_ceil(self.variant.workgroup / self.group())
+        self.workgroups_of(self.group())
+    }
+
+    /// The same for `group` invocations that share two quads.
+    fn workgroups_of(&self, group: u32) -> u32 {
+        self.rows.div_ceil(8).div_ceil(self.variant.workgroup / group)
     }
 
     /// How it multiplies: as its variant says, but in f32 where the format has no codes of 8 bits, and with several vectors.
@@ -127,7 +135,11 @@ impl Matvec {
             64..=127 => 16,
             _ => 32,
         };
-        (group * self.variant.spread).min(self.variant.workgroup)
+        let spread = |times: u32| (group * times).min(self.variant.workgroup);
+        match self.variant.spread {
+            0 => [1, 2, 4].map(spread).into_iter().find(|group| self.workgroups_of(*group) >= FEW_WORKGROUPS).unwrap_or(spread(4)),
+            times => spread(times),
+        }
     }
 }
 

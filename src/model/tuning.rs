@@ -96,7 +96,8 @@ impl Tuning {
         };
         let arithmetic = if software && capabilities.int8_dot { Arithmetic::Int8 } else { Arithmetic::F32 };
         let start = Variants {
-            matvec: MatvecVariant { workgroup, arithmetic, ..MatvecVariant::default() },
+            // Two cores are busy with any number of workgroups, and pay for every reduction.
+            matvec: MatvecVariant { workgroup, spread: if software { 1 } else { 0 }, arithmetic },
             matmul: MatmulVariant { tiling, arithmetic },
         };
         Self { start, shapes: Vec::new() }
