@@ -132,7 +132,7 @@ fn every_spread_and_workgroup() {
 fn few_rows_are_spread_until_a_gpu_is_busy() {
     let variant = MatvecVariant { spread: 0, ..MatvecVariant::default() };
     let workgroups = |rows, variant| Matvec { variant, ..kernel(Format::Q4_0, rows, 576, 1) }.workgroups();
-    for (rows, plain, spread) in [(576, 9, 36), (1536, 24, 96), (3072, 48, 96), (49_152, 768, 768)] {
+    for (rows, plain, spread) in [(576, 5, 36), (1536, 12, 96), (3072, 24, 96), (49_152, 384, 384)] {
         assert_eq!([workgroups(rows, MatvecVariant::default()), workgroups(rows, variant)], [plain, spread], "{rows} rows");
     }
 }

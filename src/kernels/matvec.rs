@@ -122,22 +122,25 @@ impl Matvec {
     /// inputs of 8 bits they are a block of inputs.
     fn run(&self) -> u32 {
         match self.arithmetic() {
-            Arithmetic::F32 => (self.format.scale_columns() / 8).min(2),
+            Arithmetic::F32 => (self.format.scale_columns() / 8).min(if self.vectors == 1 { 4 } else { 2 }),
             Arithmetic::Int8 => self.format.int8_columns() / 8,
         }
     }
 
-    /// Invocations that share two quads: enough to split the columns evenly, few enough that little of them idles.
+    /// Invocations that share two quads: enough to split the columns, few enough that little of them idles in the last turn.
     fn group(&self) -> u32 {
-        let group = match self.k / (8 * self.run()) {
+        let runs = self.k / (8 * self.run());
+        let most = match runs {
             0..=15 => 4,
             16..=63 => 8,
             64..=127 => 16,
             _ => 32,
         };
+        let busy = |group: &u32| 100 * runs >= 85 * runs.next_multiple_of(*group);
+        let group = [most, most / 2, 4].into_iter().find(busy).unwrap_or(4).max(4);
         let spread = |times: u32| (group * times).min(self.variant.workgroup);
         match self.variant.spread {
-            0 => [1, 2, 4].map(spread).into_iter().find(|group| self.workgroups_of(*group) >= FEW_WORKGROUPS).unwrap_or(spread(4)),
+            0 => [1, 2, 4].map(spread).into_iter().find(|group| self.workgroups_of(*group) >= FEW_WORKGROUPS).unwrap_or(spread(8)),
             times => spread(times),
         }
     }

@@ -36,8 +36,8 @@ pub fn int8_reference(x: &[f64], columns: usize) -> Vec<f64> {
 pub struct MatvecVariant {
     /// Invocations of a workgroup, a power of two from 32 to 256.
     pub workgroup: u32,
-    /// Times as many invocations share two quads of rows as their columns alone suggest: 1, 2 or 4; 0 for as many of these as give a matrix of
-    /// few rows enough workgroups.
+    /// Times as many invocations share two quads of rows as their columns alone suggest, a power of two; 0 for as many as give a matrix of few
+    /// rows enough workgroups.
     pub spread: u32,
     /// How it multiplies.
     pub arithmetic: Arithmetic,
