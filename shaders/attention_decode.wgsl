@@ -1,11 +1,12 @@
 // Attention of one query row over one stretch of the context (flash decoding, Dao et al. 2023): a workgroup takes one key/value head
 // and SPLIT positions, reads their keys and values once for all PACK query heads that share them, and leaves for each head its
 // largest score, the sum of its weights and the weighted sum of values. attention_merge.wgsl puts the stretches together.
-// More query heads than fit a workgroup are spread over BLOCKS workgroups, which follow each other in a dispatch: rows come from a cache then.
+// More query heads than fit a workgroup are spread over BLOCKS workgroups, which follow each other and read the same rows.
 // DIRECT: the context has one stretch only, and what is left is the result itself, [head][HEAD_DIM].
 //
 // Keys: GROUP invocations share 16 rows, 4 at a time, and each of the first 4 ends up with the scores of 4 consecutive rows.
-// Products are summed for BATCH heads at once, so that registers suffice; the other heads' find the 4 rows in the nearest cache.
+// Products are summed for BATCH heads at once, so that registers suffice: the next ones find the 4 rows in a cache.
+// KEEP: there is one batch, and its queries stay in registers.
 // Values: QUADS invocations share a row.
 // Rows after the last slot are read as if they were the last one and weigh nothing; nor do those that are WINDOW or more positions back.
 // Position p has the slot p % CAPACITY: a layer with a window keeps no more than the last positions.
@@ -65,7 +66,7 @@ fn four_values(rows: u32, row: u32, last: u32, column: u32) -> mat4x4<f32> {
   );
 }
 
-// What a part of 4 rows and of a query adds to their products.
+// The products of 4 rows and a query so far, with 8 elements more.
 fn products(k0: mat2x4<f32>, k1: mat2x4<f32>, k2: mat2x4<f32>, k3: mat2x4<f32>, q: mat2x4<f32>, sum: vec4<f32>) -> vec4<f32> {
   let lo = sum + vec4<f32>(dot(k0[0], q[0]), dot(k1[0], q[0]), dot(k2[0], q[0]), dot(k3[0], q[0]));
   return lo + vec4<f32>(dot(k0[1], q[1]), dot(k1[1], q[1]), dot(k2[1], q[1]), dot(k3[1], q[1]));
@@ -82,7 +83,6 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let lane = index % GROUP;
   let group = index / GROUP;
 
-  // Queries that stay in registers.
   var queries = array<mat2x4<f32>, KEPT>();
   if (KEEP) {
     for (var h = 0u; h < PACK; h++) {
@@ -109,7 +109,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
             let k2 = key_unit((rows + min(row + 8u, last)) * UNITS + unit);
             let k3 = key_unit((rows + min(row + 12u, last)) * UNITS + unit);
             for (var h = 0u; h < BATCH; h++) {
-              sums[h] = products(k0, k1, k2, k3, queries[min(b + h, PACK - 1u) * LANE_UNITS + u], sums[h]);
+              sums[h] = products(k0, k1, k2, k3, queries[h * LANE_UNITS + u], sums[h]);
             }
           }
         }

@@ -46,7 +46,7 @@ impl Shape {
         let batch = pack.div_ceil(pack.div_ceil(MAX_BATCH));
         // Registers, 8 a unit; keys in f32 take twice as many.
         let most_kept = if kv_type == KvType::F32 { 4 } else { 6 };
-        let keep = pack * (head_dim / 8).div_ceil(GROUP) <= most_kept;
+        let keep = batch == pack && pack * (head_dim / 8).div_ceil(GROUP) <= most_kept;
         let quads = head_dim / 4;
         let slots = 1 << (WORKGROUP / quads).min(OWNERS / 2).ilog2();
         let ahead = if pack <= 4 { 2 } else { 1 };
