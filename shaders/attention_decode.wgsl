@@ -1,10 +1,12 @@
 // Attention of one query row over one stretch of the context (flash decoding, Dao et al. 2023): a workgroup takes one key/value head
 // and SPLIT positions, reads their keys and values once for all PACK query heads that share them, and leaves for each head its
 // largest score, the sum of its weights and the weighted sum of values. attention_merge.wgsl puts the stretches together.
-// More query heads than fit a workgroup are spread over BLOCKS workgroups.
+// More query heads than fit a workgroup are spread over BLOCKS workgroups, which follow each other and read the same rows.
 // DIRECT: the context has one stretch only, and what is left is the result itself, [head][HEAD_DIM].
 //
 // Keys: GROUP invocations share 16 rows, 4 at a time, and each of the first 4 ends up with the scores of 4 consecutive rows.
+// Products are summed for BATCH heads at once, so that registers suffice: the next ones find the 4 rows in a cache.
+// KEEP: there is one batch, and its queries stay in registers.
 // Values: QUADS invocations share a row.
 // Rows after the last slot are read as if they were the last one and weigh nothing; nor do those that are WINDOW or more positions back.
 // Position p has the slot p % CAPACITY: a layer with a window keeps no more than the last positions.
@@ -64,6 +66,12 @@ fn four_values(rows: u32, row: u32, last: u32, column: u32) -> mat4x4<f32> {
   );
 }
 
+// The products of 4 rows and a query so far, with 8 elements more.
+fn products(k0: mat2x4<f32>, k1: mat2x4<f32>, k2: mat2x4<f32>, k3: mat2x4<f32>, q: mat2x4<f32>, sum: vec4<f32>) -> vec4<f32> {
+  let lo = sum + vec4<f32>(dot(k0[0], q[0]), dot(k1[0], q[0]), dot(k2[0], q[0]), dot(k3[0], q[0]));
+  return lo + vec4<f32>(dot(k0[1], q[1]), dot(k1[1], q[1]), dot(k2[1], q[1]), dot(k3[1], q[1]));
+}
+
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
   let kv_head = workgroup.x / BLOCKS;
   let pack_first = (workgroup.x % BLOCKS) * PACK;
@@ -75,7 +83,6 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let lane = index % GROUP;
   let group = index / GROUP;
 
-  // Queries that stay in registers.
   var queries = array<mat2x4<f32>, KEPT>();
   if (KEEP) {
     for (var h = 0u; h < PACK; h++) {
@@ -91,34 +98,37 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let owner = 4u * group + lane;
   for (var s = 0u; s < 4u; s++) {
     let row = 16u * group + s;
-    let row0 = (rows + min(row, last)) * UNITS;
-    let row1 = (rows + min(row + 4u, last)) * UNITS;
-    let row2 = (rows + min(row + 8u, last)) * UNITS;
-    let row3 = (rows + min(row + 12u, last)) * UNITS;
-    var sums = array<vec4<f32>, PACK>();
-    for (var u = 0u; u < LANE_UNITS; u++) {
-      let unit = lane + u * GROUP;
-      if (16u * group <= last && unit < UNITS) {
-        let k0 = key_unit(row0 + unit);
-        let k1 = key_unit(row1 + unit);
-        let k2 = key_unit(row2 + unit);
-        let k3 = key_unit(row3 + unit);
-        for (var h = 0u; h < PACK; h++) {
-          var part = mat2x4<f32>();
-          if (KEEP) {
-            part = queries[h * LANE_UNITS + u];
-          } else {
-            part = query(first_head + min(h, heads - 1u), unit);
+    for (var b = 0u; b < PACK; b += BATCH) {
+      var sums = array<vec4<f32>, BATCH>();
+      if (KEEP) {
+        for (var u = 0u; u < LANE_UNITS; u++) {
+          let unit = lane + u * GROUP;
+          if (16u * group <= last && unit < UNITS) {
+            let k0 = key_unit((rows + min(row, last)) * UNITS + unit);
+            let k1 = key_unit((rows + min(row + 4u, last)) * UNITS + unit);
+            let k2 = key_unit((rows + min(row + 8u, last)) * UNITS + unit);
+            let k3 = key_unit((rows + min(row + 12u, last)) * UNITS + unit);
+            for (var h = 0u; h < BATCH; h++) {
+              sums[h] = products(k0, k1, k2, k3, queries[h * LANE_UNITS + u], sums[h]);
+            }
           }
-          sums[h] += vec4<f32>(dot(k0[0], part[0]), dot(k1[0], part[0]), dot(k2[0], part[0]), dot(k3[0], part[0]));
-          sums[h] += vec4<f32>(dot(k0[1], part[1]), dot(k1[1], part[1]), dot(k2[1], part[1]), dot(k3[1], part[1]));
+        }
+      } else if (16u * group <= last) {
+        for (var unit = lane; unit < UNITS; unit += GROUP) {
+          let k0 = key_unit((rows + min(row, last)) * UNITS + unit);
+          let k1 = key_unit((rows + min(row + 4u, last)) * UNITS + unit);
+          let k2 = key_unit((rows + min(row + 8u, last)) * UNITS + unit);
+          let k3 = key_unit((rows + min(row + 12u, last)) * UNITS + unit);
+          for (var h = 0u; h < BATCH; h++) {
+            sums[h] = products(k0, k1, k2, k3, query(first_head + min(b + h, heads - 1u), unit), sums[h]);
+          }
         }
       }
-    }
-    for (var h = 0u; h < PACK; h++) {
-      let product = group_deal4(sums[h], index, subgroup);
-      if (lane < 4u) {
-        scratch[h * OWNERS + owner][s] = product;
+      for (var h = 0u; h < min(BATCH, PACK - b); h++) {
+        let product = group_deal4(sums[h], index, subgroup);
+        if (lane < 4u) {
+          scratch[(b + h) * OWNERS + owner][s] = product;
+        }
       }
     }
   }
@@ -171,17 +181,23 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     }
   }
 
-  // Weighted values, the rows shared out among SLOTS by fours, 8 loads on their way at once.
+  // Weighted values, the rows shared out among SLOTS by fours, 4 or 8 loads on their way at once.
   let column = index % QUADS;
   let slot = index / QUADS;
   var values = array<vec4<f32>, PACK>();
   if (slot < SLOTS) {
-    for (var i = slot; i < min(OWNERS, last / 4u + 1u); i += 2u * SLOTS) {
+    for (var i = slot; i < min(OWNERS, last / 4u + 1u); i += AHEAD * SLOTS) {
       let v0 = four_values(rows, 4u * i, last, column);
-      let v1 = four_values(rows, 4u * (i + SLOTS), last, column);
+      var v1 = mat4x4<f32>();
+      if (AHEAD == 2u) {
+        v1 = four_values(rows, 4u * (i + SLOTS), last, column);
+      }
       for (var h = 0u; h < PACK; h++) {
         let at = h * OWNERS + i;
-        values[h] += v0 * scratch[at] + v1 * scratch[at + SLOTS];
+        values[h] += v0 * scratch[at];
+        if (AHEAD == 2u) {
+          values[h] += v1 * scratch[at + SLOTS];
+        }
       }
     }
   }

@@ -151,8 +151,19 @@ fn decode_at_the_borders_of_splits() {
 fn decode_of_every_head_dim_and_group() {
     let mut random = Random(2);
     for gpu in open_both() {
-        let shapes =
-            [[12, 1, 40], [4, 4, 80], [8, 4, 96], [8, 1, 256], [16, 1, 64], [20, 4, 16], [17, 1, 24], [66, 2, 8], [3, 3, 248]];
+        let shapes = [
+            [12, 1, 40],
+            [4, 4, 80],
+            [8, 4, 96],
+            [8, 1, 256],
+            [16, 1, 64],
+            [20, 4, 16],
+            [17, 1, 24],
+            [66, 2, 8],
+            [3, 3, 248],
+            [14, 2, 64],
+            [10, 2, 24],
+        ];
         for (i, shape) in shapes.into_iter().enumerate() {
             let context = 130 + random.below(300) as u32;
             let kernel = kernel(shape, context, KvType::PLAIN[i % 2]);

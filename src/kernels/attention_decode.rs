@@ -1,12 +1,21 @@
 //! Attention of one row over a long context, spread over the device: flash decoding (Dao et al. 2023).
 
 use super::kv::Attention;
+use super::kv_type::KvType;
 use super::source::Source;
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
 const WORKGROUP: u32 = 64;
-/// Query heads that a workgroup holds in registers at most.
-const MAX_PACK: u32 = 16;
+/// Invocations that share 16 keys.
+const GROUP: u32 = 4;
+/// Groups of 4 rows of a stretch, whose scores one invocation each has.
+const OWNERS: u32 = WORKGROUP;
+/// Positions of a stretch: a group has 16.
+const SPLIT: u32 = 16 * WORKGROUP / GROUP;
+/// Query heads that a workgroup holds in registers at most: their sums of values take 4 each.
+const MAX_PACK: u32 = 8;
+/// Query heads whose products with 4 keys an invocation holds in registers at most.
+const MAX_BATCH: u32 = 4;
 /// Invocations of a workgroup that merges.
 const MERGE_WORKGROUP: u32 = 128;
 
@@ -16,12 +25,14 @@ struct Shape {
     blocks: u32,
     /// Query heads of each.
     pack: u32,
-    /// Invocations that share 16 keys.
-    group: u32,
-    /// Units of 8 elements of queries that an invocation keeps in registers, if so.
+    /// Of these, those whose products are summed at once.
+    batch: u32,
+    /// An invocation keeps its part of the queries in registers.
     keep: bool,
     /// Invocations that share the positions of a quad of values: a power of two, so that each has as many.
     slots: u32,
+    /// Fours of rows whose values are on their way at once.
+    ahead: u32,
     /// Heads whose sums are brought together at once.
     round: u32,
     /// Quads of workgroup memory for weights, and later for sums.
@@ -29,31 +40,26 @@ struct Shape {
 }
 
 impl Shape {
-    fn new(heads_per_kv: u32, head_dim: u32) -> Self {
+    fn new(heads_per_kv: u32, head_dim: u32, kv_type: KvType) -> Self {
         let blocks = heads_per_kv.div_ceil(MAX_PACK);
         let pack = heads_per_kv.div_ceil(blocks);
-        // More heads have no room in workgroup memory beside so many positions.
-        let group = if pack <= 11 { 4 } else { 8 };
-        // 48 registers.
-        let keep = pack * (head_dim / 8).div_ceil(group) <= 6;
-        let owners = 4 * WORKGROUP / group;
+        let batch = pack.div_ceil(pack.div_ceil(MAX_BATCH));
+        // Registers, 8 a unit; keys in f32 take twice as many.
+        let most_kept = if kv_type == KvType::F32 { 4 } else { 6 };
+        let keep = batch == pack && pack * (head_dim / 8).div_ceil(GROUP) <= most_kept;
         let quads = head_dim / 4;
-        let slots = 1 << (WORKGROUP / quads).min(owners / 2).ilog2();
+        let slots = 1 << (WORKGROUP / quads).min(OWNERS / 2).ilog2();
+        let ahead = if pack <= 4 { 2 } else { 1 };
         let sums = slots * quads;
-        let weights = pack * owners;
+        let weights = pack * OWNERS;
         let round = (weights / sums).clamp(1, pack);
-        Self { blocks, pack, group, keep, slots, round, scratch: weights.max(sums) }
-    }
-
-    /// Positions of a stretch: a group has 16.
-    fn split(&self) -> u32 {
-        16 * WORKGROUP / self.group
+        Self { blocks, pack, batch, keep, slots, ahead, round, scratch: weights.max(sums) }
     }
 
     /// Bytes of workgroup memory, with those of the reductions.
     #[cfg(test)]
     fn workgroup_bytes(&self) -> u32 {
-        16 * (WORKGROUP + self.scratch) + 4 * self.pack * (self.split() / 4 + 2)
+        16 * (WORKGROUP + self.scratch) + 4 * self.pack * (OWNERS + 2)
     }
 }
 
@@ -74,19 +80,20 @@ impl Attention {
     }
 
     fn shape(&self) -> Shape {
-        Shape::new(self.heads_per_kv(), self.head_dim)
+        Shape::new(self.heads_per_kv(), self.head_dim, self.kv_type)
     }
 
     fn stretches(&self, capabilities: Capabilities, direct: bool) -> Dispatch {
-        let shape = self.shape();
-        let Shape { blocks, pack, group, keep, slots, round, scratch } = shape;
+        let Shape { blocks, pack, batch, keep, slots, ahead, round, scratch } = self.shape();
         let source = self
             .source(capabilities)
-            .uint("SPLIT", shape.split())
+            .uint("SPLIT", SPLIT)
             .uint("SPLITS", self.splits())
             .uint("BLOCKS", blocks)
             .uint("PACK", pack)
+            .uint("BATCH", batch)
             .uint("SLOTS", slots)
+            .uint("AHEAD", ahead)
             .uint("ROUND", round)
             .uint("SCRATCH", scratch)
             .flag("KEEP", keep)
@@ -95,7 +102,7 @@ impl Attention {
             true => include_str!("../../shaders/lib/deal_subgroup.wgsl"),
             false => include_str!("../../shaders/lib/deal_shared.wgsl"),
         };
-        let shader = self.kv_type.read_units(source).reduce(WORKGROUP, group, capabilities).fragment(deal).build(
+        let shader = self.kv_type.read_units(source).reduce(WORKGROUP, GROUP, capabilities).fragment(deal).build(
             "attention_decode",
             include_str!("../../shaders/attention_decode.wgsl"),
             &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::Read],
@@ -105,7 +112,7 @@ impl Attention {
             grid: if direct {
                 Grid::Linear(self.kv_heads * blocks)
             } else {
-                Grid::Context { x: self.kv_heads * blocks, tile: shape.split(), most: self.splits() }
+                Grid::Context { x: self.kv_heads * blocks, tile: SPLIT, most: self.splits() }
             },
             traffic: Traffic {
                 per_position: u64::from(blocks) * self.position_bytes(),
@@ -120,7 +127,7 @@ impl Attention {
     pub fn merge(&self, capabilities: Capabilities) -> Dispatch {
         let shader = Source::new()
             .uint("HEAD_DIM", self.head_dim)
-            .uint("SPLIT", self.shape().split())
+            .uint("SPLIT", SPLIT)
             .uint("SPLITS", self.splits())
             .step()
             .reduce(MERGE_WORKGROUP, MERGE_WORKGROUP, capabilities)
@@ -136,7 +143,7 @@ impl Attention {
             // A stretch that has only begun counts as a whole one: half a stretch more than its positions, on average.
             traffic: Traffic {
                 fixed: split_bytes / 2,
-                per_position: split_bytes / u64::from(self.shape().split()),
+                per_position: split_bytes / u64::from(SPLIT),
                 most_positions: self.most_positions(),
                 ..Default::default()
             },
@@ -150,7 +157,7 @@ impl Attention {
 
     /// Stretches of a full context.
     fn splits(&self) -> u32 {
-        self.most_positions().div_ceil(self.shape().split())
+        self.most_positions().div_ceil(SPLIT)
     }
 
     /// Bytes of one stretch of one head: its sums, and what they are relative to.
@@ -165,13 +172,17 @@ mod tests {
 
     #[test]
     fn workgroup_memory_suffices_for_every_shape() {
-        for pack in 1..=MAX_PACK {
+        for heads in 1..=3 * MAX_PACK {
             for head_dim in (8..=256).step_by(8) {
-                let shape = Shape::new(pack, head_dim);
+                let shape = Shape::new(heads, head_dim, KvType::F16);
                 let bytes = shape.workgroup_bytes();
-                assert!(bytes <= 16 * 1024, "{pack} heads of {head_dim}: {bytes} bytes");
-                assert!(shape.scratch >= shape.round * shape.slots * head_dim / 4 && shape.split() >= Attention::SHORT_CONTEXT);
+                assert!(bytes <= 16 * 1024, "{heads} heads of {head_dim}: {bytes} bytes");
+                assert!(
+                    shape.scratch >= shape.round * shape.slots * head_dim / 4 && OWNERS.is_multiple_of(shape.ahead * shape.slots)
+                );
+                assert!(shape.pack * shape.blocks >= heads && shape.pack * (shape.blocks - 1) < heads);
             }
         }
+        const { assert!(SPLIT >= Attention::SHORT_CONTEXT && OWNERS == SPLIT / 4) };
     }
 }
