@@ -21,15 +21,15 @@ fn finish_four(index: u32, lane: u32, pair: u32, first_token: u32, first: u32, s
   let other1 = quadSwapX(s0);
   let other2 = quadSwapX(s3);
   let other3 = quadSwapX(s2);
-  if (index % 2u == 1u || 2u * pair >= QUADS) {
-    return;
-  }
-  for (var i = 0u; i < 4u; i++) {
-    let token = first_token + ((first + i) ^ (lane % LANES));
-    if (token < step.rows) {
-      let a = select(select(s0, s1, i == 1u), select(s2, s3, i == 3u), i >= 2u);
-      let b = select(select(other0, other1, i == 1u), select(other2, other3, i == 3u), i >= 2u);
-      _ = finish(token, pair, a, b);
+  // No early return: the next sums are exchanged by all lanes together.
+  if (index % 2u == 0u && 2u * pair < QUADS) {
+    for (var i = 0u; i < 4u; i++) {
+      let token = first_token + ((first + i) ^ (lane % LANES));
+      if (token < step.rows) {
+        let a = select(select(s0, s1, i == 1u), select(s2, s3, i == 3u), i >= 2u);
+        let b = select(select(other0, other1, i == 1u), select(other2, other3, i == 3u), i >= 2u);
+        _ = finish(token, pair, a, b);
+      }
     }
   }
 }

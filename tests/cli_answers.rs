@@ -55,7 +55,7 @@ fn devices_are_listed() {
     let devices = json(&["devices", "--json"]);
     has_keys(
         &devices[0],
-        &["name", "backend", "kind", "driver", "tier", "subgroups", "subgroup_sizes", "f16", "int8_dot", "limits"],
+        &["name", "vendor", "backend", "kind", "driver", "tier", "subgroups", "subgroup_sizes", "f16", "int8_dot", "limits"],
     );
     let output = run(&["devices"]);
     let text = String::from_utf8(output.stdout).unwrap();

@@ -11,7 +11,7 @@ mod models;
 use divergence::Reference;
 use golden_run::{generate, greedy, load};
 use kinglet::engine::{Engine, LoadOptions};
-use kinglet::gpu::{Gpu, GpuOptions};
+use kinglet::gpu::{AdapterChoice, Gpu, GpuOptions, Tier};
 use kinglet::kernels::{Arithmetic, KvType, Variants};
 use kinglet::model::{Tuning, TuningOptions};
 use pollster::block_on;
@@ -22,7 +22,10 @@ fn engine(matvec: Arithmetic, matmul: Arithmetic) -> Option<Engine> {
     (start.matvec.arithmetic, start.matmul.arithmetic) = (matvec, matmul);
     let stored = Some(Tuning { start, shapes: Vec::new() });
     let tuning = TuningOptions { stored, ..TuningOptions::default() };
-    let gpu = block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)");
+    // Without A+ a device is not believed to have products of 8 bits.
+    let adapter = AdapterChoice { name: None, tier: Some(Tier::APlus) };
+    let gpu =
+        block_on(Gpu::open(GpuOptions { adapter, ..GpuOptions::default() })).expect("lavapipe (cargo xtask setup installs it)");
     Some(load(gpu, &models::path("smollm2-135m")?, LoadOptions { context: Some(768), kv_type: KvType::F32, tuning }))
 }
 

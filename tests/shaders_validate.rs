@@ -28,8 +28,10 @@ fn outcomes(shaders: &mut Vec<Shader>, format: Format, outcome: Outcome, finish:
             let matmul =
                 Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, variant: Default::default(), outcome, finish };
             shaders.push(matmul.dispatch(TIER_C).shader);
-            let variant = MatmulVariant { tiling: Tiling::Rows { lanes: 8 }, ..Default::default() };
-            shaders.push(Matmul { variant, ..matmul }.dispatch(SUBGROUPS).shader);
+            for lanes in [4, 8] {
+                let variant = MatmulVariant { tiling: Tiling::Rows { lanes }, ..Default::default() };
+                shaders.push(Matmul { variant, ..matmul }.dispatch(SUBGROUPS).shader);
+            }
         }
     }
     for vectors in if row_alone { vec![1] } else { vec![1, 8] } {

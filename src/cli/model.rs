@@ -142,8 +142,9 @@ impl ModelFile {
     pub fn load_on(mut self, gpu: GpuOptions, mut options: LoadOptions) -> Result<Loaded, Failure> {
         let model = self.name().to_owned();
         let gpu = block_on(Gpu::open(gpu))?;
+        let exact = options.tuning.exact;
         if options.tuning.measure != Measure::Never {
-            options.tuning.stored = tuning::stored(&gpu);
+            options.tuning.stored = tuning::stored(&gpu, options.tuning.exact);
         }
         let bar = Bar::bytes();
         let engine = block_on(Engine::load_opened(
@@ -162,7 +163,7 @@ impl ModelFile {
             &AbortSignal::new(),
         ))?;
         drop(bar);
-        tuning::keep(engine.gpu(), engine.model().tuning(), engine.model().tuned_by());
+        tuning::keep(engine.gpu(), exact, engine.model().tuning(), engine.model().tuned_by());
         Ok(Loaded { engine, model, load_s: self.opened.elapsed().as_secs_f64() })
     }
 }

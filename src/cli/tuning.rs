@@ -21,18 +21,18 @@ fn path(key: &str) -> Option<PathBuf> {
 }
 
 /// What was measured on this device before. A file that cannot be read is as good as none.
-pub fn stored(gpu: &Gpu) -> Option<Tuning> {
-    let key = Tuning::key(gpu);
+pub fn stored(gpu: &Gpu, exact: bool) -> Option<Tuning> {
+    let key = Tuning::key(gpu, exact);
     let file: File = serde_json::from_slice(&std::fs::read(path(&key)?).ok()?).ok()?;
     (file.key == key).then_some(file.tuning)
 }
 
 /// Keeps what was measured just now. Where that fails, the next load measures again.
-pub fn keep(gpu: &Gpu, tuning: &Tuning, by: TunedBy) {
+pub fn keep(gpu: &Gpu, exact: bool, tuning: &Tuning, by: TunedBy) {
     if by != TunedBy::Measured {
         return;
     }
-    let key = Tuning::key(gpu);
+    let key = Tuning::key(gpu, exact);
     let Some(path) = path(&key) else { return };
     let written = serde_json::to_vec(&File { key, tuning: tuning.clone() }).map_err(std::io::Error::from).and_then(|json| {
         path.parent().map_or(Ok(()), std::fs::create_dir_all)?;

@@ -42,8 +42,7 @@ pub struct Capabilities {
     pub subgroups: bool,
     /// `f16` in shaders. Kernels read keys and values as such; nothing is computed in it.
     pub f16: bool,
-    /// `dot4I8Packed` is worth using: it is one instruction, as far as the adapter's name tells, or [`Tier::APlus`] was forced. WGSL
-    /// has it in any case.
+    /// `dot4I8Packed` is worth using: it is one instruction, as far as the adapter's name tells, or [`Tier::APlus`] was forced.
     pub int8_dot: bool,
 }
 
@@ -58,7 +57,8 @@ impl Capabilities {
         }
     }
 
-    /// Only what `tier` uses of these features, or the names of those that are missing. Dot products of bytes are never missing: where
+    /// Only what `tier` uses of these features, or the names of those that are missing. Dot products of bytes are not missing here (an old
+    /// browser's WGSL may lack them: [`WebAdapter::lacks_dot`]): where
     /// the GPU has no instruction, its driver computes them in several, so whoever forces A+ gets kernels that use them.
     pub(super) fn restrict(self, tier: Tier) -> Result<Self, String> {
         let wanted = Self { f16: tier >= Tier::B, subgroups: tier >= Tier::A, int8_dot: tier == Tier::APlus };
@@ -71,7 +71,7 @@ impl Capabilities {
 }
 
 /// The limits that plans are made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DeviceLimits {
     /// Most bytes of one storage binding (`maxStorageBufferBindingSize`).
     pub binding_bytes: u64,
@@ -101,7 +101,7 @@ impl DeviceLimits {
 }
 
 /// What a device is, for people and for JSON.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DeviceInfo {
     /// The adapter's name as the driver or browser gives it.
     pub name: String,
@@ -139,6 +139,8 @@ pub struct AdapterChoice {
 /// What wgpu cannot see of a browser's adapter, but who holds the JS object can.
 #[derive(Debug, Clone, Default)]
 pub struct WebAdapter {
+    /// Its description, or vendor, architecture and device.
+    pub name: Option<String>,
     /// `vendor` of its `GPUAdapterInfo`.
     pub vendor: Option<String>,
     /// `subgroupMinSize` and `subgroupMaxSize`.
@@ -147,6 +149,8 @@ pub struct WebAdapter {
     pub subgroups: bool,
     /// Its name says that it has dot products of bytes in hardware.
     pub int8_dot: bool,
+    /// Its WGSL lacks `dot4I8Packed` (`packed_4x8_integer_dot_product`).
+    pub lacks_dot: bool,
     /// It computes on the CPU.
     pub software: bool,
 }
@@ -200,6 +204,10 @@ pub(super) async fn choose(instance: &wgpu::Instance, choice: &AdapterChoice, we
         }
     };
     let mut chosen = all.swap_remove(index);
+    if web.lacks_dot && choice.tier == Some(Tier::APlus) {
+        let missing = "packed_4x8_integer_dot_product".into();
+        return Err(GpuError::TierUnavailable { tier: Tier::APlus.name(), missing, adapter: chosen.info.name });
+    }
     chosen.settle(choice.tier)?;
     Ok(chosen)
 }
@@ -225,7 +233,8 @@ impl Found {
         }
         self.info.tier = tier.unwrap_or(self.capabilities.tier()).name().into();
         let Capabilities { subgroups, f16, int8_dot } = self.capabilities;
-        self.info = DeviceInfo { subgroups, f16, int8_dot, ..self.info.clone() };
+        let subgroup_sizes = self.info.subgroup_sizes.filter(|_| subgroups);
+        self.info = DeviceInfo { subgroups, subgroup_sizes, f16, int8_dot, ..self.info.clone() };
         Ok(())
     }
 }
@@ -272,9 +281,10 @@ fn describe(adapter: wgpu::Adapter, web: &WebAdapter) -> Found {
         f16: features.contains(wgpu::Features::SHADER_F16),
         int8_dot: int8_dot::native(&about) || web.int8_dot,
     };
-    let name = if about.name.is_empty() { about.driver.clone() } else { about.name.clone() };
+    let names = [web.name.clone().unwrap_or_default(), about.name.clone(), about.driver.clone()];
+    let name = names.into_iter().find(|name| !name.is_empty());
     let info = DeviceInfo {
-        name: if name.is_empty() { "WebGPU adapter".into() } else { name },
+        name: name.unwrap_or_else(|| "WebGPU adapter".into()),
         vendor: web.vendor.clone().unwrap_or_else(|| vendor(about.vendor).into()),
         backend: match about.backend {
             wgpu::Backend::BrowserWebGpu => "webgpu".into(),

@@ -163,6 +163,22 @@ impl Gpu {
         }
     }
 
+    /// Does what the device may refuse, for lack of memory or because a driver cannot compile it: then the result is `None`, and the device is as good as
+    /// before.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn attempt<T>(&self, work: impl AsyncFnOnce() -> Result<T, GpuError>) -> Result<Option<T>, GpuError> {
+        let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
+        let mut scopes: Vec<_> = filters.map(|filter| self.0.device.push_error_scope(filter)).into();
+        let result = work().await;
+        let mut refused = false;
+        while let Some(scope) = scopes.pop() {
+            refused |= scope.pop().await.is_some();
+        }
+        if refused { Ok(None) } else { result.map(Some) }
+    }
+
     /// A storage buffer of `bytes` bytes (rounded up to 16), zeroed.
     ///
     /// # Errors
@@ -273,7 +289,7 @@ impl Gpu {
     }
 
     /// The device has timestamp queries.
-    pub(super) fn has_timestamps(&self) -> bool {
+    pub fn has_timestamps(&self) -> bool {
         self.0.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 

@@ -1,6 +1,6 @@
 //! Which GPUs multiply four pairs of bytes and add them up in one instruction, as `dot4I8Packed` does.
 //!
-//! WGSL always has the function, and a driver without the instruction computes it in a dozen others, so no feature tells. What the
+//! WGSL has the function in all but the oldest browsers, and a driver without the instruction computes it in a dozen others, so no feature tells. What the
 //! adapter says of itself has to: a GPU that is not in these tables is taken to have none. Mesa's own tables name AMD's
 //! (`has_accelerated_dot_product`: since RDNA 1 all but Navi 10) and Adreno's (`has_dp4acc`: all 7xx and 8xx); NVIDIA has it since
 //! Turing and more, Intel since Gen 12, Arm in Valhall. Names of architectures and groups of ids are those of Dawn (`gpu_info.json`),

@@ -6,8 +6,8 @@ use super::plan::{Plan, Span};
 use web_time::Instant;
 
 impl Gpu {
-    /// Seconds that one of `repeats` runs of a plan takes, all in one pass: by timestamps where the device has them, else by the clock from the submit
-    /// until it is done.
+    /// Seconds that `repeats` runs of a plan take together, in one pass: by timestamps where the device has them (0 if that is less than they can tell:
+    /// browsers round to 100 µs), else by the clock from the submit until all is done.
     ///
     /// # Errors
     /// The failure that the device reported.
@@ -36,11 +36,11 @@ impl Gpu {
             None => self.idle().await?,
             Some(resolved) => {
                 let stamps: Vec<u64> = self.download(resolved, 0..16).await?;
-                // Browsers may round to 100 µs, and a device's clock may be reset in between: then the clock has to do.
-                let ticks = stamps[1].checked_sub(stamps[0]).filter(|ticks| *ticks > 0);
+                // A device's clock may be reset in between: then this machine's has to do.
+                let ticks = stamps[1].checked_sub(stamps[0]);
                 seconds = ticks.map(|ticks| ticks as f64 * f64::from(self.timestamp_period()) * 1e-9);
             }
         }
-        Ok(seconds.unwrap_or_else(|| begun.elapsed().as_secs_f64()) / f64::from(repeats))
+        Ok(seconds.unwrap_or_else(|| begun.elapsed().as_secs_f64()))
     }
 }

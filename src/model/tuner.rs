@@ -1,20 +1,28 @@
 //! Self-tuning: runs the candidates for each of a model's products on the device and keeps the quickest.
 //!
 //! A candidate is timed by the GPU's own timestamps where there are any, else by the clock. Within the budget the products that a step spends
-//! most bytes on come first; what is left keeps the starting point.
+//! most bytes on come first; what is left waits for the next load.
 
 use super::tuning::{Measure, ProductShape, TunedBy, Tuning, TuningOptions};
 use super::weights::Weights;
-use crate::gpu::{Capabilities, Gpu, GpuError, Plan, Span};
+use crate::gpu::{Capabilities, Dispatch, Gpu, GpuError, Plan, Span};
 use crate::kernels::{Arithmetic, Finish, Format, Matmul, MatmulVariant, Matvec, MatvecVariant, Outcome, Step, Tiling};
 use crate::weights::Shard;
+use web_time::Instant;
 
 /// Seconds of GPU time that measuring may take.
 const BUDGET_S: f64 = 0.3;
+/// Seconds after which nothing more is begun, whatever they went to: compiling candidates takes time too.
+const PATIENCE_S: f64 = 3.0;
 /// Token rows that matmuls are measured with.
 const TOKENS: u32 = 256;
-/// A candidate replaces the starting point only if it is quicker by more than chance.
-const GAIN: f64 = 0.97;
+/// Seconds that the runs which are compared take at least, by timestamps, which browsers round to 100 µs,
+const STAMPED_S: f64 = 1.5e-3;
+/// and by the clock, which the system disturbs.
+const CLOCKED_S: f64 = 8e-3;
+const MOST_REPEATS: u32 = 512;
+/// A candidate replaces another only if it is quicker by more than chance.
+const GAIN: f64 = 0.95;
 
 /// The candidates for a matvec, `start` first.
 fn matvecs(start: MatvecVariant, format: Format, int8: bool) -> Vec<MatvecVariant> {
@@ -50,18 +58,22 @@ fn matmuls(
     all
 }
 
-/// A number that changes with the kernels: what was measured with others says nothing of these (FNV-1a over the texts of all candidates).
+/// Raised when candidates or the rules that shape products change.
+const RULES: u64 = 1;
+
+/// A number that changes with the kernels: what was measured with others says nothing of these (FNV-1a over texts of every format).
 pub(super) fn kernel_set() -> u64 {
     let all = Capabilities { subgroups: true, f16: false, int8_dot: true };
-    let format = Format::Q4_0;
-    let mut texts: Vec<String> = Vec::new();
-    texts.extend(
-        matvecs(MatvecVariant::default(), format, true).into_iter().map(|v| matvec(format, 64, 256, v).dispatch(all).shader.wgsl),
-    );
-    let matmuls = matmuls(MatmulVariant::default(), format, all, 8, true);
-    texts.extend(matmuls.into_iter().map(|v| matmul(format, 64, 256, v).dispatch(all).shader.wgsl));
-    let bytes = texts.iter().flat_map(|text| text.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let texts = Format::ALL.into_iter().flat_map(|format| {
+        let vector = |arithmetic| matvec(format, 64, 1024, MatvecVariant { arithmetic, ..MatvecVariant::default() }).dispatch(all);
+        let rows = matmuls(MatmulVariant::default(), format, all, 8, true);
+        let rows = rows.into_iter().map(|variant| matmul(format, 64, 1024, variant).dispatch(all));
+        let dispatches: Vec<_> = [vector(Arithmetic::F32), vector(Arithmetic::Int8)].into_iter().chain(rows).collect();
+        dispatches.into_iter().map(|dispatch| dispatch.shader.wgsl)
+    });
+    texts.fold(0xcbf2_9ce4_8422_2325 ^ RULES, |hash, text| {
+        text.bytes().fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    })
 }
 
 fn matvec(format: Format, rows: u32, k: u32, variant: MatvecVariant) -> Matvec {
@@ -74,33 +86,41 @@ fn matmul(format: Format, rows: u32, k: u32, variant: MatmulVariant) -> Matmul {
     Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, variant, outcome: Outcome::PLAIN, finish }
 }
 
-/// One of a model's products.
+/// A model's products of one shape.
 struct Product {
     format: Format,
     columns: u32,
-    shard: Shard,
-    /// Bytes that a step reads for all products of this shape.
+    /// Of several layers: one after the other they come from memory, as in a step, and not from a cache.
+    shards: Vec<Shard>,
+    /// Bytes that a step reads for all of them.
     bytes: u64,
-    /// It is a product of prefill too.
+    /// They are products of prefill too.
     many: bool,
 }
 
-/// The products of different shapes, those that read most first.
+/// Matrices that one plan goes through at most.
+const MOST_SHARDS: usize = 32;
+
+/// The products of different shapes, those that read most first. What is multiplied with the matrices of several experts has other workgroups and
+/// other tilings than measuring them whole would have: it keeps the starting point.
 fn products(weights: &mut Weights) -> Vec<(ProductShape, Product)> {
     let mut found: Vec<(ProductShape, Product)> = Vec::new();
     let head = weights.head().rows;
-    weights.each_matrix(&mut |matrix| {
+    weights.each_matrix(false, &mut |matrix| {
         let (format, columns) = (matrix.format, matrix.columns);
         for shard in &matrix.shards {
             let shape = ProductShape::new(format, shard.rows, columns);
             let bytes = shard.quants.bytes();
-            match found.iter_mut().find(|(known, _)| *known == shape) {
-                Some((_, product)) => product.bytes += bytes,
-                None => {
-                    // Only the prompt's last row reaches the LM head.
-                    let many = matrix.rows != head;
-                    found.push((shape, Product { format, columns, shard: shard.clone(), bytes, many }));
-                }
+            let at = found.iter().position(|(known, _)| *known == shape).unwrap_or_else(|| {
+                // Only the prompt's last row reaches the LM head.
+                let many = matrix.rows != head;
+                found.push((shape, Product { format, columns, shards: Vec::new(), bytes: 0, many }));
+                found.len() - 1
+            });
+            let product = &mut found[at].1;
+            product.bytes += bytes;
+            if product.shards.len() < MOST_SHARDS {
+                product.shards.push(shard.clone());
             }
         }
     });
@@ -113,99 +133,167 @@ fn products(weights: &mut Weights) -> Vec<(ProductShape, Product)> {
 /// # Errors
 /// The failure that the device reported.
 pub(super) async fn tune(gpu: &Gpu, weights: &mut Weights, options: TuningOptions) -> Result<(Tuning, TunedBy), GpuError> {
-    let table = Tuning::table(gpu.info(), gpu.capabilities());
+    let (info, capabilities) = (gpu.info(), gpu.capabilities());
     let (mut tuning, mut tuned_by) = match options.stored {
-        Some(stored) => (stored, TunedBy::Stored),
-        None => (table, TunedBy::Table),
+        Some(stored) => (stored.checked(info, capabilities), TunedBy::Stored),
+        None => (Tuning::table(info, capabilities), TunedBy::Table),
     };
-    // What is measured may be of 8 bits: where that is not wanted, what is known has to do.
+    if options.exact {
+        tuning = tuning.exact();
+    }
     let measures = match options.measure {
         Measure::Never => false,
-        Measure::Gpus => gpu.info().kind != "cpu",
+        Measure::Gpus => info.kind != "cpu",
         Measure::Everywhere => true,
     };
-    if measures && !options.exact && measure(gpu, weights, &mut tuning).await? {
+    if measures && measure(gpu, weights, &mut tuning, capabilities.int8_dot && !options.exact).await? {
         tuned_by = TunedBy::Measured;
     }
-    Ok((if options.exact { tuning.exact() } else { tuning }, tuned_by))
+    Ok((tuning, tuned_by))
 }
 
 /// Adds to `tuning` what it does not know of the model's products. Returns whether anything was measured.
 ///
 /// # Errors
 /// The failure that the device reported.
-pub(super) async fn measure(gpu: &Gpu, weights: &mut Weights, tuning: &mut Tuning) -> Result<bool, GpuError> {
+async fn measure(gpu: &Gpu, weights: &mut Weights, tuning: &mut Tuning, int8: bool) -> Result<bool, GpuError> {
     let mut unknown = products(weights);
     unknown.retain(|(shape, _)| tuning.shapes.iter().all(|(known, _)| known != shape));
-    let (Some(rows), Some(columns)) =
-        (unknown.iter().map(|(_, product)| product.shard.rows).max(), unknown.iter().map(|(_, product)| product.columns).max())
+    let limits = gpu.limits();
+    let limit = limits.binding_bytes.min(limits.buffer_bytes);
+    let outputs = |product: &Product, tokens: u32| {
+        let rows = product.shards.first().map_or(0, |shard| shard.rows);
+        4 * u64::from(tokens) * u64::from(rows.next_multiple_of(4))
+    };
+    for (_, product) in &mut unknown {
+        product.many &= outputs(product, TOKENS) <= limit;
+    }
+    let Some(columns) = unknown.iter().map(|(_, product)| product.columns).max() else { return Ok(false) };
+    let most = unknown.iter().map(|(_, product)| outputs(product, if product.many { TOKENS } else { 1 })).max().unwrap_or(0);
+    let room = async |what: &str, bytes| gpu.attempt(async || gpu.buffer(what, bytes)).await;
+    // Where there is no room to measure, there is nothing wrong with the model.
+    let (Some(x), Some(y)) =
+        (room("tuning: inputs", 4 * u64::from(TOKENS) * u64::from(columns)).await?, room("tuning: outputs", most).await?)
     else {
         return Ok(false);
     };
-    let widest = unknown.iter().filter(|(_, product)| product.many).map(|(_, product)| product.shard.rows).max().unwrap_or(1);
-    let x = gpu.buffer("tuning: inputs", 4 * u64::from(TOKENS) * u64::from(columns))?;
-    let y = gpu.buffer(
-        "tuning: outputs",
-        4 * u64::from(rows.next_multiple_of(4)).max(u64::from(TOKENS) * u64::from(widest.next_multiple_of(4))),
-    )?;
     let step = gpu.upload("tuning: step", &[Step { position: 0, rows: TOKENS, drawn: 0, token: 0 }])?;
     let capabilities = gpu.capabilities();
-    let int8 = capabilities.int8_dot;
     let least_subgroup = gpu.info().subgroup_sizes.map_or(4, |[least, _]| least);
-    let mut spent = 0.0;
-    for (shape, Product { format, columns, shard, many, .. }) in unknown {
+    let mut watch = Stopwatch::new(gpu).await?;
+    let mut measured = false;
+    for (shape, Product { format, columns, shards, many, .. }) in unknown {
         let mut variants = tuning.start;
-        let bindings = [shard.quants.clone(), shard.scales.clone(), x.whole(), step.whole(), y.whole()];
-        let candidates = matvecs(tuning.start.matvec, format, int8).into_iter().map(|variant| {
+        let push = |plan: &mut Plan, shard: &Shard, dispatch: &Dispatch| {
+            plan.push(gpu, dispatch, &[shard.quants.clone(), shard.scales.clone(), x.whole(), step.whole(), y.whole()]);
+        };
+        let of_one = |variant: &MatvecVariant| {
             let mut plan = Plan::default();
-            plan.push(gpu, &matvec(format, shard.rows, columns, variant).dispatch(capabilities), &bindings);
-            (variant, plan)
-        });
-        let best = quickest(gpu, candidates.collect(), 1, 8, &mut spent).await?;
-        variants.matvec = best.unwrap_or(variants.matvec);
+            shards
+                .iter()
+                .for_each(|shard| push(&mut plan, shard, &matvec(format, shard.rows, columns, *variant).dispatch(capabilities)));
+            plan
+        };
+        // The first shape is measured whatever it takes, so that every load brings something.
+        let Some(best) = watch.quickest(matvecs(tuning.start.matvec, format, int8), &of_one, 1, !measured).await? else { break };
+        variants.matvec = best;
         if many {
-            let candidates = matmuls(tuning.start.matmul, format, capabilities, least_subgroup, int8).into_iter().map(|variant| {
+            let of_many = |variant: &MatmulVariant| {
                 let mut plan = Plan::default();
-                plan.push(gpu, &matmul(format, shard.rows, columns, variant).dispatch(capabilities), &bindings);
-                (variant, plan)
-            });
-            let best = quickest(gpu, candidates.collect(), TOKENS, 1, &mut spent).await?;
-            variants.matmul = best.unwrap_or(variants.matmul);
+                let shard = shards.first();
+                shard.iter().for_each(|shard| {
+                    push(&mut plan, shard, &matmul(format, shard.rows, columns, *variant).dispatch(capabilities))
+                });
+                plan
+            };
+            let candidates = matmuls(tuning.start.matmul, format, capabilities, least_subgroup, int8);
+            let Some(best) = watch.quickest(candidates, &of_many, TOKENS, !measured).await? else { break };
+            variants.matmul = best;
         }
         tuning.shapes.push((shape, variants));
+        measured = true;
     }
-    Ok(true)
+    Ok(measured)
 }
 
-/// The quickest of the candidates, or the first unless another is quicker for sure; `None` once the budget is spent.
-async fn quickest<T>(
-    gpu: &Gpu,
-    candidates: Vec<(T, Plan)>,
-    rows: u32,
-    repeats: u32,
-    spent: &mut f64,
-) -> Result<Option<T>, GpuError> {
-    let span = Span { position: 0, rows };
-    let mut best: Option<(T, f64)> = None;
-    for (variant, plan) in candidates {
-        if *spent > BUDGET_S {
-            break;
+/// Times candidates within the budget.
+struct Stopwatch<'a> {
+    gpu: &'a Gpu,
+    /// What a submit takes besides its work, where the clock has to do.
+    idle: f64,
+    spent: f64,
+    begun: Instant,
+}
+
+impl<'a> Stopwatch<'a> {
+    async fn new(gpu: &'a Gpu) -> Result<Self, GpuError> {
+        let mut watch = Self { gpu, idle: 0.0, spent: 0.0, begun: Instant::now() };
+        if !gpu.has_timestamps() {
+            let mut idle = f64::INFINITY;
+            for _ in 0..3 {
+                idle = idle.min(gpu.time(&Plan::default(), Span { position: 0, rows: 1 }, 1).await?);
+            }
+            watch.idle = idle;
         }
-        // The first run pays for what drivers put off.
-        let mut least = f64::INFINITY;
-        for run in 0..3 {
-            let time = gpu.time(&plan, span, if run == 0 { 1 } else { repeats }).await?;
-            *spent += time;
-            if run > 0 {
-                least = least.min(time);
+        Ok(watch)
+    }
+
+    fn is_over(&self) -> bool {
+        self.spent > BUDGET_S || self.begun.elapsed().as_secs_f64() > PATIENCE_S
+    }
+
+    /// Seconds of `repeats` runs.
+    async fn time(&mut self, plan: &Plan, span: Span, repeats: u32) -> Result<f64, GpuError> {
+        let time = (self.gpu.time(plan, span, repeats).await? - self.idle).max(0.0);
+        self.spent += time;
+        Ok(time)
+    }
+
+    /// Runs that take long enough to be compared.
+    async fn repeats(&mut self, plan: &Plan, span: Span) -> Result<u32, GpuError> {
+        let enough = if self.gpu.has_timestamps() { STAMPED_S } else { CLOCKED_S };
+        let mut repeats = 1;
+        while repeats < MOST_REPEATS && self.time(plan, span, repeats).await? < enough {
+            repeats *= 2;
+        }
+        Ok(repeats)
+    }
+
+    /// The quickest of the candidates, or the first unless another is quicker for sure. `None` if there is no time to try all, unless they `must` be
+    /// tried. A candidate that the device refuses is no candidate.
+    async fn quickest<T>(
+        &mut self,
+        candidates: Vec<T>,
+        plan_of: &dyn Fn(&T) -> Plan,
+        rows: u32,
+        must: bool,
+    ) -> Result<Option<T>, GpuError> {
+        let (gpu, span) = (self.gpu, Span { position: 0, rows });
+        let mut best: Option<(T, f64)> = None;
+        let mut repeats = None;
+        for variant in candidates {
+            if self.is_over() && !must {
+                return Ok(None);
+            }
+            let timed = gpu.attempt(async || {
+                let plan = plan_of(&variant);
+                // The first run pays for what drivers put off.
+                self.time(&plan, span, 1).await?;
+                let repeats = match repeats {
+                    Some(repeats) => repeats,
+                    None => *repeats.insert(self.repeats(&plan, span).await?),
+                };
+                let first = self.time(&plan, span, repeats).await?;
+                Ok(first.min(self.time(&plan, span, repeats).await?))
+            });
+            if let Some(time) = timed.await?
+                && best.as_ref().is_none_or(|(_, least)| time < least * GAIN)
+            {
+                best = Some((variant, time));
             }
         }
-        let bar = best.as_ref().map_or(f64::INFINITY, |(_, time)| time * GAIN);
-        if least < bar {
-            best = Some((variant, least));
-        }
+        Ok(best.map(|(variant, _)| variant))
     }
-    Ok(best.map(|(variant, _)| variant))
 }
 
 #[cfg(test)]

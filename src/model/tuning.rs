@@ -103,10 +103,34 @@ impl Tuning {
         Self { start, shapes: Vec::new() }
     }
 
-    /// What a stored tuning is valid for: this adapter with its driver or browser, in this tier, with these kernels.
-    pub fn key(gpu: &Gpu) -> String {
-        let info = gpu.info();
-        format!("{} | {} | {} | {} | {:016x}", info.backend, info.name, info.driver, info.tier, super::tuner::kernel_set())
+    /// What a stored tuning is valid for: this adapter with its driver or browser, what is used of it, these kernels, and whether 8 bits may be chosen.
+    pub fn key(gpu: &Gpu, exact: bool) -> String {
+        let DeviceInfo { backend, name, vendor, driver, subgroup_sizes, .. } = gpu.info();
+        let used = (gpu.capabilities(), subgroup_sizes);
+        let exact = if exact { " | exact" } else { "" };
+        format!("{backend} | {name} | {vendor} | {driver} | {used:?} | {:016x}{exact}", super::tuner::kernel_set())
+    }
+
+    /// Without what this device or this version cannot run, whoever stored it.
+    pub fn checked(mut self, info: &DeviceInfo, capabilities: Capabilities) -> Self {
+        let start = Self::table(info, capabilities).start;
+        let arithmetic = |arithmetic| arithmetic == Arithmetic::F32 || capabilities.int8_dot;
+        let least = info.subgroup_sizes.map_or(4, |[least, _]| least);
+        for Variants { matvec, matmul } in self.shapes.iter_mut().map(|(_, variants)| variants).chain([&mut self.start]) {
+            let spread = matvec.spread == 0 || matvec.spread.is_power_of_two();
+            let workgroup = (32..=256).contains(&matvec.workgroup) && matvec.workgroup.is_power_of_two();
+            if !(spread && workgroup && arithmetic(matvec.arithmetic)) {
+                *matvec = start.matvec;
+            }
+            let tiling = match matmul.tiling {
+                Tiling::Shared => true,
+                Tiling::Rows { lanes } => capabilities.subgroups && (lanes == 4 || lanes == 8 && least >= 8),
+            };
+            if !(tiling && arithmetic(matmul.arithmetic)) {
+                *matmul = start.matmul;
+            }
+        }
+        self
     }
 
     /// The variants of a product.
@@ -125,7 +149,7 @@ impl Tuning {
 
     /// Sets the variants of all of a model's products.
     pub fn apply(&self, weights: &mut Weights) {
-        weights.each_matrix(&mut |matrix| {
+        weights.each_matrix(true, &mut |matrix| {
             let (format, columns) = (matrix.format, matrix.columns);
             matrix.shards.iter_mut().for_each(|shard| shard.variants = self.of(&ProductShape::new(format, shard.rows, columns)));
         });
@@ -155,6 +179,31 @@ mod tests {
         assert_eq!((tuning.of(&known), tuning.of(&other)), (int8(), Variants::default()));
         let text = serde_json::to_string(&tuning).unwrap();
         assert_eq!(serde_json::from_str::<Tuning>(&text).unwrap(), tuning);
+    }
+
+    #[test]
+    fn what_a_device_cannot_run_is_not_taken_from_a_store() {
+        let info = DeviceInfo { subgroup_sizes: Some([4, 32]), ..DeviceInfo::default() };
+        let (none, all) = (Capabilities::default(), Capabilities { subgroups: true, f16: true, int8_dot: true });
+        let of = |start: Variants, capabilities| {
+            let shapes = vec![(ProductShape::new(Format::Q4_0, 8, 64), start)];
+            let checked = Tuning { start, shapes }.checked(&info, capabilities);
+            assert_eq!(checked.shapes[0].1, checked.start);
+            checked.start
+        };
+        assert_eq!((of(int8(), all), of(int8(), none)), (int8(), Tuning::table(&info, none).start));
+        let rows = |lanes| {
+            let matmul = MatmulVariant { tiling: Tiling::Rows { lanes }, ..MatmulVariant::default() };
+            Variants { matmul, ..Tuning::table(&info, none).start }
+        };
+        assert_eq!(of(rows(4), all), rows(4));
+        for (variants, capabilities) in [(rows(8), all), (rows(5), all), (rows(4), none)] {
+            assert_eq!(of(variants, capabilities).matmul.tiling, Tiling::Shared);
+        }
+        for (workgroup, spread) in [(0, 1), (48, 1), (512, 1), (64, 3)] {
+            let matvec = MatvecVariant { workgroup, spread, ..MatvecVariant::default() };
+            assert_eq!(of(Variants { matvec, ..Variants::default() }, all).matvec, Tuning::table(&info, all).start.matvec);
+        }
     }
 
     #[test]

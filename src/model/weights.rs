@@ -164,13 +164,15 @@ impl Dense {
 }
 
 impl FeedForward {
-    fn each_matrix(&mut self, visit: &mut dyn FnMut(&mut Matrix)) {
+    fn each_matrix(&mut self, of_experts: bool, visit: &mut dyn FnMut(&mut Matrix)) {
         match self {
             FeedForward::Dense(dense) => dense.each_matrix(visit),
             FeedForward::Experts(experts) => {
                 visit(&mut experts.router.matrix);
-                visit(&mut experts.gate_up);
-                visit(&mut experts.down);
+                if of_experts {
+                    visit(&mut experts.gate_up);
+                    visit(&mut experts.down);
+                }
                 experts.shared.iter_mut().for_each(|shared| shared.each_matrix(visit));
                 experts.shared_gate.iter_mut().for_each(visit);
             }
@@ -252,12 +254,12 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.token_embd)
     }
 
-    /// Every matrix that is multiplied with.
-    pub(super) fn each_matrix(&mut self, visit: &mut dyn FnMut(&mut Matrix)) {
+    /// Every matrix that is multiplied with, those that hold several experts only if `of_experts`.
+    pub(super) fn each_matrix(&mut self, of_experts: bool, visit: &mut dyn FnMut(&mut Matrix)) {
         for layer in &mut self.layers {
             layer.qkv.projections.iter_mut().for_each(|projection| visit(&mut projection.matrix));
             visit(&mut layer.attn_output.matrix);
-            layer.feed_forward.each_matrix(visit);
+            layer.feed_forward.each_matrix(of_experts, visit);
         }
         visit(self.output.as_mut().unwrap_or(&mut self.token_embd));
     }

@@ -160,12 +160,13 @@ async fn load_from(
         };
         report(phase, loaded, total);
     };
+    let exact = options.exact.unwrap_or(false);
     let measure = if options.tune == Some(false) { Measure::Never } else { Measure::Gpus };
-    let stored = if measure == Measure::Never { None } else { tuning::stored(&gpu).await };
-    let tuning = TuningOptions { stored, measure, exact: options.exact.unwrap_or(false) };
+    let stored = if measure == Measure::Never { None } else { tuning::stored(&gpu, exact).await };
+    let tuning = TuningOptions { stored, measure, exact };
     let options = engine::LoadOptions { context: options.context, kv_type, tuning };
     let engine = Engine::load_opened(gpu, model.gguf, &mut model.source, options, &mut progress, &stop.signal).await?;
-    tuning::keep(engine.gpu(), engine.model().tuning(), engine.model().tuned_by()).await;
+    tuning::keep(engine.gpu(), exact, engine.model().tuning(), engine.model().tuned_by()).await;
     Ok((engine, name))
 }
 

@@ -66,10 +66,13 @@ fn describe(adapter: &JsValue) -> Adapter {
     let [vendor, architecture] = ["vendor", "architecture"].map(|name| text(name).unwrap_or_default());
     let number = |name| get(&info, name).and_then(|value| value.as_f64()).map(|value| value as u32).filter(|value| *value > 0);
     let parts: Vec<String> = ["vendor", "architecture", "device"].into_iter().filter_map(text).collect();
+    let name = text("description").unwrap_or_else(|| parts.join(" "));
     Adapter {
-        name: text("description").unwrap_or_else(|| parts.join(" ")),
+        name,
         about: WebAdapter {
-            int8_dot: int8_dot_in_browser(&vendor, &architecture) && !on_metal(),
+            int8_dot: int8_dot_in_browser(&vendor, &architecture) && !on_metal() && has_dot_products(),
+            lacks_dot: !has_dot_products(),
+            name: Some(name.clone()),
             // Its place moved from the adapter to its info. Chromium's SwiftShader does not say so of itself if it was asked for by name.
             software: architecture == "swiftshader"
                 || [&info, adapter].into_iter().any(|place| get(place, "isFallbackAdapter").is_some_and(|flag| flag.is_truthy())),
@@ -78,6 +81,12 @@ fn describe(adapter: &JsValue) -> Adapter {
             subgroups: false,
         },
     }
+}
+
+/// Its WGSL has `dot4I8Packed`, which was not there from the beginning.
+fn has_dot_products() -> bool {
+    let features = get(&js_sys::global(), "navigator").and_then(|navigator| get(&get(&navigator, "gpu")?, "wgslLanguageFeatures"));
+    features.is_some_and(|features| has(&features, "packed_4x8_integer_dot_product"))
 }
 
 /// This is a Mac, where WebGPU is Metal whatever the GPU. Its name of old is what all browsers still say.
@@ -117,9 +126,13 @@ fn wrap_adapter(adapter: &JsValue) {
 }
 
 fn has_subgroups(adapter: &JsValue) -> bool {
-    let Some(features) = get(adapter, "features") else { return false };
-    let has = get(&features, "has").and_then(|has| has.dyn_into::<Function>().ok());
-    has.and_then(|has| has.call1(&features, &"subgroups".into()).ok()).is_some_and(|there| there.is_truthy())
+    get(adapter, "features").is_some_and(|features| has(&features, "subgroups"))
+}
+
+/// A set has a name.
+fn has(set: &JsValue, name: &str) -> bool {
+    let has = get(set, "has").and_then(|has| has.dyn_into::<Function>().ok());
+    has.and_then(|has| has.call1(set, &name.into()).ok()).is_some_and(|there| there.is_truthy())
 }
 
 fn get(object: &JsValue, name: &str) -> Option<JsValue> {

@@ -265,7 +265,9 @@ mod tests {
         let fine = Code { vgprs: 96, lds_bytes: 16_384, ..Code::default() };
         assert_eq!(violations(&fine, true).count(), 0);
         let count = |code: Code, tier_c| violations(&code, tier_c).count();
-        assert_eq!(count(Code { vgprs: 97, ..fine.clone() }, false), 1);
+        for (vgprs, tier_c, over) in [(97, true, 1), (97, false, 0), (128, false, 0), (129, false, 1)] {
+            assert_eq!(count(Code { vgprs, ..fine.clone() }, tier_c), over);
+        }
         assert_eq!(count(Code { lds_bytes: 16_896, ..fine.clone() }, true), 1);
         assert_eq!(count(Code { lds_bytes: 16_896, ..fine.clone() }, false), 0);
         assert_eq!(count(Code { spilled_sgprs: 1, ..fine.clone() }, true), 1);
