@@ -68,11 +68,11 @@ fn describe(adapter: &JsValue) -> Adapter {
     let parts: Vec<String> = ["vendor", "architecture", "device"].into_iter().filter_map(text).collect();
     let name = text("description").unwrap_or_else(|| parts.join(" "));
     Adapter {
-        name,
+        name: name.clone(),
         about: WebAdapter {
             int8_dot: int8_dot_in_browser(&vendor, &architecture) && !on_metal() && has_dot_products(),
             lacks_dot: !has_dot_products(),
-            name: Some(name.clone()),
+            name: Some(name),
             // Its place moved from the adapter to its info. Chromium's SwiftShader does not say so of itself if it was asked for by name.
             software: architecture == "swiftshader"
                 || [&info, adapter].into_iter().any(|place| get(place, "isFallbackAdapter").is_some_and(|flag| flag.is_truthy())),
