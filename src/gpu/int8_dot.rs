@@ -4,7 +4,7 @@
 //! adapter says of itself has to: a GPU that is not in these tables is taken to have none. Mesa's own tables name AMD's
 //! (`has_accelerated_dot_product`: since RDNA 1 all but Navi 10) and Adreno's (`has_dp4acc`: all 7xx and 8xx); NVIDIA has it since
 //! Turing and more, Intel since Gen 12, Arm in Valhall. Names of architectures and groups of ids are those of Dawn (`gpu_info.json`),
-//! newer ids than it has are from the makers' product lists and were not tried. Metal has no such function, whatever the GPU.
+//! ids newer than it were not checked against any list. Metal has no such function, whatever the GPU.
 
 /// What a browser calls an adapter: `vendor` and `architecture` of its `GPUAdapterInfo`, such as `nvidia` and `ampere`.
 pub fn in_browser(vendor: &str, architecture: &str) -> bool {
