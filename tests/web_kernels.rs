@@ -78,7 +78,7 @@ async fn products_of_every_format() {
                 outcome: Outcome::PLAIN,
                 finish,
             };
-            for tiling in [Tiling::Shared, Tiling::Rows { lanes: 4 }, Tiling::Rows { lanes: 8 }] {
+            for tiling in [Tiling::Shared, Tiling::Rows { lanes: 4 }] {
                 let shape = Matmul { variant: MatmulVariant { tiling, ..Default::default() }, ..shape };
                 let actual = run(&gpu, &[(shape.dispatch(gpu.capabilities()), bindings.clone())], span, &y).await;
                 let off = worst(&actual[..expected.len()], &expected);
