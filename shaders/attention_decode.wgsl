@@ -9,7 +9,8 @@
 // KEEP: there is one batch, and its queries stay in registers.
 // Values: QUADS invocations share a row.
 // Rows after the last slot are read as if they were the last one and weigh nothing; nor do those that are WINDOW or more positions back.
-// Position p has the slot p % CAPACITY: a layer with a window keeps no more than the last positions.
+// RING: position p has the slot p % CAPACITY, for a layer with a window keeps no more than the last positions. Otherwise the slots are those of a
+// segment of the cache, which begins with position FIRST; its stretches come behind FIRST_SPLIT others.
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> k: array<KvUnit>;
@@ -38,10 +39,10 @@ var<workgroup> scratch: array<vec4<f32>, SCRATCH>;
 
 // How many positions back a slot's is.
 fn distances_of(slots: vec4<u32>) -> vec4<u32> {
-  if (CAPACITY < CONTEXT) {
+  if (RING) {
     return (step.position + CAPACITY - slots) % CAPACITY;
   }
-  return step.position - slots;
+  return step.position - FIRST - slots;
 }
 
 fn in_window(distances: vec4<u32>) -> vec4<bool> {
@@ -78,7 +79,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let first_head = kv_head * HEADS_PER_KV + pack_first;
   let heads = min(PACK, HEADS_PER_KV - pack_first);
   let first = workgroup.y * SPLIT;
-  let last = min(step.position, CAPACITY - 1u) - first;
+  let last = min(step.position - FIRST, CAPACITY - 1u) - first;
   let rows = kv_head * CAPACITY + first;
   let lane = index % GROUP;
   let group = index / GROUP;
@@ -220,7 +221,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
         if (DIRECT) {
           partials[(first_head + h) * QUADS + quad] = sum / totals[h];
         } else {
-          let partial = ((first_head + h) * SPLITS + workgroup.y) * (QUADS + 1u);
+          let partial = ((first_head + h) * SPLITS + FIRST_SPLIT + workgroup.y) * (QUADS + 1u);
           partials[partial + quad] = sum;
           if (quad == 0u) {
             partials[partial + QUADS] = vec4<f32>(totals[h], largest[h], 0.0, 0.0);

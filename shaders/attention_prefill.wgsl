@@ -1,6 +1,9 @@
 // Causal attention of the step's rows over everything up to each of them, with WINDOW > 0 over the last WINDOW positions including its own
-// (flash attention, Dao et al. 2022; position p has the slot p % CAPACITY), one head and TILE_ROWS rows a
-// workgroup. Keys go by in tiles of TILE_KEYS; each row keeps its largest score so far and what was summed relative to it.
+// (flash attention, Dao et al. 2022), one head and TILE_ROWS rows a workgroup. Keys go by in tiles of TILE_KEYS; each row keeps its largest
+// score so far and what was summed relative to it.
+// RING: position p has the slot p % CAPACITY. Otherwise the slots are those of a segment of the cache, which begins with position FIRST; what rows
+// have of the segments before (RESUME) or leave for the one that follows (MORE) is carried by lib/carry.wgsl, and their sums by y.
+// Positions and keys are counted from FIRST.
 // Invocation (i, j) of 8 x 16 owns rows 4 i to 4 i + 3: of their scores every 16th key from j, of their values every 16th quad from j.
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
@@ -33,7 +36,7 @@ var<workgroup> q_tile: array<vec4<f32>, Q_QUADS * TILE_ROWS>;
 var<workgroup> scratch: array<vec4<f32>, SCRATCH>;
 
 fn slots_of(positions: vec4<u32>) -> vec4<u32> {
-  if (CAPACITY < CONTEXT) {
+  if (RING) {
     return positions % CAPACITY;
   }
   return positions;
@@ -80,6 +83,13 @@ fn rescaled(values: mat4x4<f32>, factors: vec4<f32>) -> mat4x4<f32> {
   return mat4x4<f32>(values[0] * factors.x, values[1] * factors.y, values[2] * factors.z, values[3] * factors.w);
 }
 
+// Sums that y carries: those of 4 rows, a column a row.
+fn resumed(first_row: u32, head: u32, quad: u32) -> mat4x4<f32> {
+  let rows = min(vec4<u32>(first_row) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(step.rows - 1u));
+  let at = (rows * HEADS + head) * QUADS + min(quad, QUADS - 1u);
+  return mat4x4<f32>(y[at.x], y[at.y], y[at.z], y[at.w]);
+}
+
 fn put(values: mat4x4<f32>, totals: vec4<f32>, first_row: u32, head: u32, quad: u32) {
   if (quad >= QUADS) {
     return;
@@ -104,16 +114,17 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   let head = workgroup.x;
   let first_row = workgroup.y * TILE_ROWS;
   let keys = (head / HEADS_PER_KV) * CAPACITY;
+  let position = step.position - FIRST;
   // Positions that the tile's last row attends to.
-  let end = step.position + min(first_row + TILE_ROWS, step.rows);
+  let end = min(position + min(first_row + TILE_ROWS, step.rows), END);
   let i = index / LANES;
   let j = index % LANES;
-  let positions = vec4<u32>(step.position + first_row + 4u * i) + vec4<u32>(0u, 1u, 2u, 3u);
+  let positions = vec4<u32>(position + first_row + 4u * i) + vec4<u32>(0u, 1u, 2u, 3u);
 
   // Tiles of keys that no row of this tile sees are left out.
   var begin = 0u;
   if (WINDOW > 0u) {
-    begin = (max(step.position + first_row + 1u, WINDOW) - WINDOW) / TILE_KEYS * TILE_KEYS;
+    begin = (max(position + first_row + 1u, WINDOW) - WINDOW) / TILE_KEYS * TILE_KEYS;
   }
 
   if (RESIDENT) {
@@ -126,6 +137,23 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   var values3 = mat4x4<f32>();
   var highest = vec4<f32>(LOWEST);
   var totals = vec4<f32>(0.0);
+  let row = first_row + 4u * i;
+  if (RESUME) {
+    let was = carried(row, head);
+    highest = was[0];
+    // One of the 16 that share the rows has what is carried.
+    totals = select(vec4<f32>(0.0), was[1], j == 0u);
+    values0 = resumed(row, head, j);
+    if (COLUMNS > 1u) {
+      values1 = resumed(row, head, j + LANES);
+    }
+    if (COLUMNS > 2u) {
+      values2 = resumed(row, head, j + 2u * LANES);
+    }
+    if (COLUMNS > 3u) {
+      values3 = resumed(row, head, j + 3u * LANES);
+    }
+  }
   for (var first_key = begin; first_key < end; first_key += TILE_KEYS) {
     // Products of 4 rows and 4 keys: a component a row.
     // Chromium zeroes a variable without an initializer once, not in every turn of the loop.
@@ -148,8 +176,8 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
       }
       workgroupBarrier();
       for (var quad = 0u; quad < min(SLICE, QUADS - slice); quad++) {
-        let row = (select(0u, slice, RESIDENT) + quad) * TILE_ROWS + 4u * i;
-        let queries = mat4x4<f32>(q_tile[row], q_tile[row + 1u], q_tile[row + 2u], q_tile[row + 3u]);
+        let query = (select(0u, slice, RESIDENT) + quad) * TILE_ROWS + 4u * i;
+        let queries = mat4x4<f32>(q_tile[query], q_tile[query + 1u], q_tile[query + 2u], q_tile[query + 3u]);
         let key = quad * KEY_STRIDE + j;
         scores0 += scratch[key] * queries;
         scores1 += scratch[key + LANES] * queries;
@@ -222,7 +250,12 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   for (var lane = 0u; lane < LANES; lane++) {
     totals += scratch[i * TILE_KEYS + lane];
   }
-  let row = first_row + 4u * i;
+  if (MORE) {
+    if (j == 0u) {
+      carry(row, head, highest, totals);
+    }
+    totals = vec4<f32>(1.0);
+  }
   put(values0, totals, row, head, j);
   if (COLUMNS > 1u) {
     put(values1, totals, row, head, j + LANES);

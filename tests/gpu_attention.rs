@@ -2,137 +2,15 @@
 
 #[allow(dead_code, reason = "shared by all GPU tests")]
 mod common {
+    pub mod attention;
     pub mod gpu;
     pub mod kv_blocks;
 }
 
-use common::gpu::{Random, download, open_both, run};
-use common::kv_blocks;
-use kinglet::gpu::{AdapterChoice, Buffer, Capabilities, Dispatch, Gpu, GpuError, GpuOptions, Plan, Span, Tier};
-use kinglet::kernels::{Attention, KvType, Step};
-
-/// What a kernel must not write.
-const UNTOUCHED: f32 = 1e30;
-
-/// A layer's queries, keys and values, every position in its own place. What lies beyond the last position is NaN, which spoils every result
-/// that reads it.
-struct Case {
-    kernel: Attention,
-    span: Span,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    /// Positions beyond the span's that were written before one went back: in a ring they lie where older ones would.
-    stale: u32,
-    /// The products that make up a score are exact, and so is their sum.
-    exact_scores: bool,
-}
-
-impl Case {
-    fn random(random: &mut Random, kernel: Attention, span: Span) -> Self {
-        let row = (kernel.heads * kernel.head_dim) as usize;
-        let cache = (kernel.kv_heads * kernel.context * kernel.head_dim) as usize;
-        let q = random.vector(span.rows as usize * row);
-        Self { kernel, span, q, k: random.vector(cache), v: random.vector(cache), stale: 0, exact_scores: false }
-    }
-
-    /// The device's caches. Here every position stays in its place, rounded as there.
-    fn caches(&mut self, gpu: &Gpu) -> [Buffer; 2] {
-        let written = (self.span.position + self.span.rows + self.stale) as usize;
-        let row = self.kernel.head_dim as usize;
-        let [head, slots] = [self.kernel.context, self.kernel.capacity].map(|positions| positions as usize * row);
-        [&mut self.k, &mut self.v].map(|cache| {
-            match self.kernel.kv_type {
-                KvType::F32 => {}
-                KvType::F16 => cache.iter_mut().for_each(|x| *x = half::f16::from_f32(*x).to_f32()),
-                blocks => *cache = kv_blocks::read(blocks, row, &kv_blocks::written(blocks, row, cache)),
-            }
-            let mut ring = Vec::new();
-            for cache in cache.chunks_exact_mut(head) {
-                cache[written * row..].fill(f32::NAN);
-                let mut kept = vec![f32::NAN; slots];
-                for (position, values) in cache.chunks_exact(row).enumerate().take(written) {
-                    kept[position * row % slots..][..row].copy_from_slice(values);
-                }
-                ring.extend(kept);
-            }
-            match self.kernel.kv_type {
-                KvType::F32 => gpu.upload("cache", &ring).unwrap(),
-                KvType::F16 => {
-                    let halves: Vec<u16> = ring.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect();
-                    gpu.upload("cache", &halves).unwrap()
-                }
-                blocks => gpu.upload("cache", &kv_blocks::written(blocks, row, &ring)).unwrap(),
-            }
-        })
-    }
-
-    /// Compares with the twin; `y` may be longer, its rest untouched.
-    ///
-    /// With u = 2^-24: a weight is off, relatively, by the error of its score (an f32 dot product's, so some u times the sum of the
-    /// products' magnitudes) and by exp's, which WGSL allows 3 + 2|x| units; such errors move the result by as large a part of the
-    /// largest value. The sums over positions go through at least 8 partial sums each.
-    fn compare(&self, gpu: &Gpu, what: &str, y: &[f32]) {
-        let [q, k, v] = [&self.q, &self.k, &self.v].map(|x| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
-        let expected = self.kernel.reference(&q, &k, &v, self.span.position as usize);
-        let largest = |x: &[f64]| x.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
-        let products = f64::from(self.kernel.scale) * f64::from(self.kernel.head_dim) * largest(&q) * largest(&k);
-        let seen = f64::from(self.span.position + self.span.rows);
-        // A soft cap's tanh is made of an exponential, a difference and a quotient of numbers below 2; a slope of an exponential, and what it
-        // takes away matters less the more it is.
-        let bends = 8.0 * f64::from(self.kernel.soft_cap) + if self.kernel.alibi > 0.0 { 32.0 } else { 0.0 };
-        let units = 16.0 + if self.exact_scores { 0.0 } else { products } + seen / 16.0 + bends;
-        let tolerance = units * 2f64.powi(-24) * largest(&v);
-        for (i, (actual, expected)) in y.iter().zip(&expected).enumerate() {
-            let error = (f64::from(*actual) - expected).abs();
-            assert!(
-                error <= tolerance,
-                "{what} of {:?} at {:?} on {}, element {i}: {actual} instead of {expected}, tolerance {tolerance}",
-                self.kernel,
-                self.span,
-                gpu.info().name
-            );
-        }
-        assert!(y.len() >= expected.len() && y[expected.len()..].iter().all(|y| *y == UNTOUCHED), "{what} wrote beyond its rows");
-    }
-
-    fn prefill(&mut self, gpu: &Gpu) {
-        let [k, v] = self.caches(gpu);
-        let q = gpu.upload("q", &self.q).unwrap();
-        let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
-        let bindings = [&q, &k, &v, &y, &step(gpu, self.span)].map(Buffer::whole);
-        let actual = run(gpu, &self.kernel.prefill(gpu.capabilities()), &bindings, self.span, &y);
-        self.compare(gpu, "prefill", &actual);
-    }
-
-    fn decode(&mut self, gpu: &Gpu) {
-        let [k, v] = self.caches(gpu);
-        let q = gpu.upload("q", &self.q).unwrap();
-        let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
-        let partials = gpu.upload("partials", &vec![f32::NAN; self.kernel.partials_bytes() as usize / 4]).unwrap();
-        let step = step(gpu, self.span);
-        let mut plan = Plan::default();
-        plan.push(gpu, &self.kernel.decode(gpu.capabilities()), &[&q, &k, &v, &partials, &step].map(Buffer::whole));
-        plan.push(gpu, &self.kernel.merge(gpu.capabilities()), &[&partials, &y, &step].map(Buffer::whole));
-        gpu.run(&plan, self.span);
-        self.compare(gpu, "decode", &download(gpu, &y));
-        if self.span.position < Attention::SHORT_CONTEXT {
-            let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
-            let bindings = [&q, &k, &v, &y, &step].map(Buffer::whole);
-            let actual = run(gpu, &self.kernel.decode_short(gpu.capabilities()), &bindings, self.span, &y);
-            self.compare(gpu, "decode of a short context", &actual);
-        }
-    }
-}
-
-fn step(gpu: &Gpu, span: Span) -> Buffer {
-    gpu.upload("step", &[Step { position: span.position, rows: span.rows, drawn: 0, token: 0 }]).unwrap()
-}
-
-fn kernel([heads, kv_heads, head_dim]: [u32; 3], context: u32, kv_type: KvType) -> Attention {
-    let scale = (head_dim as f32).sqrt().recip();
-    Attention { heads, kv_heads, head_dim, context, capacity: context, window: 0, kv_type, scale, soft_cap: 0.0, alibi: 0.0 }
-}
+use common::attention::{Case, UNTOUCHED, kernel, step, windowed};
+use common::gpu::{Random, open_both, run};
+use kinglet::gpu::{AdapterChoice, Buffer, Capabilities, Dispatch, Gpu, GpuError, GpuOptions, Span, Tier};
+use kinglet::kernels::{Attention, KvType};
 
 #[test]
 fn decode_at_the_borders_of_splits() {
@@ -285,11 +163,6 @@ fn decode_reads_keys_and_values_once() {
     let kernel = kernel([9, 3, 64], 2048, KvType::F16);
     let traffic = kernel.decode(gpu.capabilities()).traffic.bytes(Span { position: 999, rows: 1 });
     assert_eq!(traffic, 1000 * 2 * KvType::F16.bytes(1, 3, 64) + 9 * 64 * 4);
-}
-
-/// A window in a ring as long as a chunk of 256 rows needs.
-fn windowed(window: u32, shape: [u32; 3], context: u32, kv_type: KvType) -> Attention {
-    Attention { window, capacity: context.min(window + 256), ..kernel(shape, context, kv_type) }
 }
 
 #[test]

@@ -16,7 +16,7 @@ const UNTOUCHED: u32 = 0x7bcd_7abc;
 
 fn rope([heads, kv_heads, head_dim]: [u32; 3], kv_type: KvType) -> RopeKv {
     let (rope_dims, context, capacity) = (head_dim / 2, 60, 44);
-    RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor: 1.1, temperature: None, context, capacity, kv_type }
+    RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor: 1.1, temperature: None, context, capacity, first: 0, kv_type }
 }
 
 fn freqs(rope: &RopeKv) -> Vec<f64> {

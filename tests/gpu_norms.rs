@@ -110,7 +110,7 @@ fn epsilon_keeps_rows_of_zeros_and_of_one_number_finite() {
 
 fn rope(heads: u32, kv_heads: u32, head_dim: u32, rope_dims: u32) -> RopeKv {
     let (context, capacity, kv_type) = (60, 60, KvType::F32);
-    RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor: 1.0, temperature: None, context, capacity, kv_type }
+    RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor: 1.0, temperature: None, context, capacity, first: 0, kv_type }
 }
 
 fn freqs(rope: &RopeKv) -> Vec<f64> {

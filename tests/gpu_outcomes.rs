@@ -232,8 +232,18 @@ fn turned_and_put_away_with_a_bias_behind_the_turns() {
                 let (context, capacity, kv_type) = (100, 20, KvType::PLAIN[i % 2]);
                 let temperature = Some((0.5, 10));
                 let attention_factor = 1.1;
-                let heads =
-                    RopeKv { heads, kv_heads, head_dim, rope_dims, attention_factor, temperature, context, capacity, kv_type };
+                let heads = RopeKv {
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    rope_dims,
+                    attention_factor,
+                    temperature,
+                    context,
+                    capacity,
+                    first: 0,
+                    kv_type,
+                };
                 let rows = (heads.heads + 2 * heads.kv_heads) * head_dim;
                 let case = Case::random(&gpu, &mut random, heads.heads * head_dim, rows, 64);
                 let outcome = Outcome { bias: true, ..Outcome::PLAIN };

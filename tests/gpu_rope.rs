@@ -94,6 +94,7 @@ fn kernel(heads: u32, kv_heads: u32, head_dim: u32, rope_dims: u32) -> RopeKv {
         temperature: None,
         context: 40,
         capacity: 40,
+        first: 0,
         kv_type: KvType::F32,
     }
 }

@@ -92,6 +92,7 @@ fn attention(shaders: &mut Vec<Shader>) {
                 head_dim,
                 context,
                 capacity: context,
+                first: 0,
                 window: 0,
                 kv_type,
                 scale: 0.125,
@@ -103,6 +104,10 @@ fn attention(shaders: &mut Vec<Shader>) {
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
                 shaders.push(attention.merge(capabilities).shader);
+                let segment = Attention { first: 1024, capacity: 2048, ..attention };
+                shaders.push(segment.prefill(capabilities).shader);
+                shaders.push(segment.prefill_more(capabilities).shader);
+                shaders.push(segment.decode(capabilities).shader);
             }
             let (rope_dims, attention_factor) = (head_dim / 2, 1.0);
             let rope = RopeKv {
@@ -114,6 +119,7 @@ fn attention(shaders: &mut Vec<Shader>) {
                 temperature: None,
                 context,
                 capacity: context,
+                first: 0,
                 kv_type,
             };
             if kv_type.is_plain() {
@@ -155,7 +161,18 @@ fn endings(shaders: &mut Vec<Shader>) {
 fn ring(kv_type: KvType) -> RopeKv {
     let temperature = Some((0.1, 8192));
     let (context, capacity) = (32_768, 1280);
-    RopeKv { heads: 8, kv_heads: 4, head_dim: 64, rope_dims: 32, attention_factor: 1.1, temperature, context, capacity, kv_type }
+    RopeKv {
+        heads: 8,
+        kv_heads: 4,
+        head_dim: 64,
+        rope_dims: 32,
+        attention_factor: 1.1,
+        temperature,
+        context,
+        capacity,
+        first: 0,
+        kv_type,
+    }
 }
 
 fn norms(shaders: &mut Vec<Shader>, capabilities: Capabilities) {
@@ -189,7 +206,8 @@ fn scores(shaders: &mut Vec<Shader>) {
             (4096, 32_768, 0.0, 8.0),
         ] {
             let (heads, kv_heads, head_dim, context, scale) = (12, 4, 64, 32_768, 0.125);
-            let attention = Attention { heads, kv_heads, head_dim, context, capacity, window, kv_type, scale, soft_cap, alibi };
+            let attention =
+                Attention { heads, kv_heads, head_dim, context, capacity, first: 0, window, kv_type, scale, soft_cap, alibi };
             for capabilities in [TIER_C, SUBGROUPS, HALF] {
                 shaders.push(attention.prefill(capabilities).shader);
                 shaders.push(attention.decode_short(capabilities).shader);

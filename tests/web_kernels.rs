@@ -116,6 +116,7 @@ async fn attention_of_one_row_and_of_many() {
             head_dim,
             context,
             capacity: context,
+            first: 0,
             window: 0,
             kv_type: KvType::F32,
             scale: 0.2,

@@ -1,6 +1,6 @@
 // Where queries, keys and values go: HEADS queries, KV_HEADS keys and KV_HEADS values of HEAD_DIM elements stand in a row in this order.
 // Queries and keys get rotary position embedding (Su et al. 2021); keys and values go into the layer's cache, [kv head][slot][HEAD_DIM],
-// where position p < CONTEXT has the slot p % CAPACITY.
+// where position p of FIRST <= p < CONTEXT has the slot (p - FIRST) % CAPACITY.
 // The first ROPE_DIMS of a head turn in pairs of neighbours, the rest stays. Heads made for the other layout, where element i turns with element
 // i + ROPE_DIMS / 2, had their rows reordered when they were loaded: attention does not mind, as long as queries and keys agree.
 // turns[i] is pair i's turn per position in 2^-32 turns: rounded to half of that, a position p is off by p * 2^-33 turns at most,

@@ -4,7 +4,7 @@ fn place(token: u32, quad: u32, value: vec4<f32>) {
   let head = quad / HEAD_QUADS;
   let part = quad % HEAD_QUADS;
   let position = step.position + token;
-  let slot = position % CAPACITY;
+  let slot = (position - FIRST) % CAPACITY;
   if (head < HEADS) {
     q[token * (HEADS * HEAD_QUADS) + quad] = temperature(position) * rotated(value, part, position);
   } else if (head < HEADS + KV_HEADS && position < CONTEXT) {

@@ -52,7 +52,7 @@ fn place_head(token: u32, head: u32, part: u32, value: vec4<f32>) {
   }
   let block = part / BLOCK_QUADS;
   let kv_head = select(head - HEADS - KV_HEADS, head - HEADS, is_key);
-  let first = (kv_head * CAPACITY + position % CAPACITY) * HEAD_QUADS;
+  let first = (kv_head * CAPACITY + (position - FIRST) % CAPACITY) * HEAD_QUADS;
   let scale = block_scale(extreme_of(block));
   let inverse = inverse_of(scale);
   if (part % QUADS_PER_WORD == 0u) {

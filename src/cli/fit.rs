@@ -57,10 +57,10 @@ pub fn fit(args: &InspectArgs, device: Option<&DeviceInfo>, config: &ModelConfig
     let binding = device.map_or(u64::MAX, |device| device.limits.binding_bytes.min(device.limits.buffer_bytes));
     let budget = args.budget.unwrap_or(u64::MAX);
     let mut notes = Vec::new();
-    let too_long = cost.kv_layer_bytes > binding;
+    let too_long = cost.kv_piece_bytes > binding;
     if too_long {
-        let needed = bytes(cost.kv_layer_bytes);
-        notes.push(format!("a layer's keys take {needed}, and the device binds at most {} at once", bytes(binding)));
+        let needed = bytes(cost.kv_piece_bytes);
+        notes.push(format!("a window's keys take {needed}, and the device binds at most {} at once", bytes(binding)));
     }
     let too_large = cost.total_bytes() > budget;
     if too_large {

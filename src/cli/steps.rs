@@ -49,6 +49,7 @@ impl Step {
         let model = engine.model_mut();
         let (position, rows) = self.span();
         let ids = vec![0; rows as usize];
+        block_on(model.reserve(position + rows))?;
         model.begin(&SamplingParams::greedy(), &ids);
         match self {
             Step::Decode { .. } => {

@@ -1,12 +1,9 @@
 //! What a model will take on a device, from its header alone.
 
 use crate::kernels::{KvType, Sequence};
-use crate::model::{ArenaPlan, ModelConfig, Shape, Widening};
+use crate::model::{ArenaPlan, KvBytes, ModelConfig, Shape, Widening};
 use crate::weights::gguf::TensorInfo;
 use crate::weights::{CHUNK_BYTES, matrix_bytes};
-
-/// Rows of a prefill chunk, as the model's workspace has them.
-const CHUNK_ROWS: u64 = 256;
 
 /// Bytes of some of a model's tensors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -35,8 +32,10 @@ pub struct Cost {
     pub kv_bytes_per_1k: u64,
     /// Keys and values of the whole context.
     pub kv_bytes: u64,
-    /// Keys, or values, of the layer that has most of them: they must fit one binding.
-    pub kv_layer_bytes: u64,
+    /// Of these, what is taken when the model is loaded; the rest when a sequence gets there.
+    pub kv_reserved_bytes: u64,
+    /// Keys, or values, of the layer that has most of them in one piece, which must fit one binding: one with a window.
+    pub kv_piece_bytes: u64,
     /// What flows between kernels.
     pub activation_bytes: u64,
     /// The buffer that weights go through while they are loaded.
@@ -68,14 +67,7 @@ impl Cost {
             part.file_bytes += tensor.bytes;
             part.gpu_bytes += gpu_bytes(tensor, &widening);
         }
-        let layer = |layer: u32, context: u32| {
-            let capacity = match config.window_of(layer) {
-                0 => context,
-                window => context.min(window.saturating_add(CHUNK_ROWS as u32)),
-            };
-            kv_type.bytes(capacity, config.kv_heads, config.head_dim)
-        };
-        let kv = |context: u32| (0..config.layers).map(|number| 2 * layer(number, context)).sum::<u64>();
+        let kv = KvBytes::of(config, context, kv_type);
         let everywhere = (0..config.layers).filter(|number| config.window_of(*number) == 0).count() as u64;
         Self {
             context,
@@ -84,19 +76,20 @@ impl Cost {
             head,
             other,
             kv_bytes_per_1k: everywhere * 2 * kv_type.bytes(1024, config.kv_heads, config.head_dim),
-            kv_bytes: kv(context),
-            kv_layer_bytes: (0..config.layers).map(|number| layer(number, context)).max().unwrap_or(0),
+            kv_bytes: kv.all,
+            kv_reserved_bytes: kv.reserved,
+            kv_piece_bytes: kv.indivisible,
             activation_bytes: activations(config, tensors, &widening, context, kv_type),
             staging_bytes: CHUNK_BYTES,
         }
     }
 
-    /// The largest context up to the model's own with which everything takes at most `total` bytes, and a layer's keys at most `binding`;
+    /// The largest context up to the model's own with which everything takes at most `total` bytes, and a window's keys at most `binding`;
     /// `None` if not even one token fits.
     pub fn largest_context(config: &ModelConfig, tensors: &[TensorInfo], kv_type: KvType, total: u64, binding: u64) -> Option<u32> {
         let fits = |context: u32| {
             let cost = Self::of(config, tensors, context, kv_type);
-            cost.total_bytes() <= total && cost.kv_layer_bytes <= binding
+            cost.total_bytes() <= total && cost.kv_piece_bytes <= binding
         };
         let (mut low, mut high) = (0, config.context);
         while low < high {
@@ -130,6 +123,7 @@ fn activations(config: &ModelConfig, tensors: &[TensorInfo], widening: &Widening
         // A workgroup for every eight rows, or fewer.
         head_partials: config.vocab.div_ceil(8),
         context,
+        segmented: KvBytes::is_segmented(config, context),
         kv_type,
     };
     ArenaPlan::of(config, &shape).bytes() + ArenaPlan::residual_bytes(config) + Sequence::bytes(config.vocab)

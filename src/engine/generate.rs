@@ -1,7 +1,7 @@
 //! The generate loop: prefill in chunks, then decode several steps ahead of what has been read back.
 
 use super::{AbortSignal, Engine, Error};
-use crate::gpu::Pending;
+use crate::gpu::{GpuError, Pending};
 use crate::model::Model;
 use crate::sampling::SamplingParams;
 use crate::text::{Detokenizer, StopStrings};
@@ -26,7 +26,7 @@ pub struct GenerateParams {
 pub enum FinishReason {
     /// The model ended it, or a stop text appeared.
     Stop,
-    /// `max_tokens` or the context's end was reached.
+    /// `max_tokens` or the context's end was reached, or the device had no room for more of the KV cache.
     Length,
     /// The caller aborted it.
     Abort,
@@ -123,12 +123,20 @@ impl Ahead {
         !self.pending.is_empty() && self.pending.iter().all(Pending::is_done)
     }
 
-    fn fill(&mut self, model: &mut Model) {
+    async fn fill(&mut self, model: &mut Model) -> Result<(), GpuError> {
         while self.left > 0 && self.pending.len() < model.tokens_in_flight() {
-            self.pending.push_back(model.decode(self.position));
-            self.position += 1;
-            self.left -= 1;
+            match model.reserve(self.position + 1).await {
+                // The answer ends with what is on its way: what was said so far is kept.
+                Err(GpuError::OutOfMemory { .. }) => self.left = 0,
+                reserved => {
+                    reserved?;
+                    self.pending.push_back(model.decode(self.position));
+                    self.position += 1;
+                    self.left -= 1;
+                }
+            }
         }
+        Ok(())
     }
 }
 
@@ -138,7 +146,7 @@ impl Engine {
     /// [`FinishReason::Abort`].
     ///
     /// # Errors
-    /// A prompt that is empty, too long or outside the vocabulary; parameters out of range; a device that failed.
+    /// A prompt that is empty, too long or outside the vocabulary; parameters out of range; a device that failed, or has no room for the prompt.
     pub async fn generate(
         &mut self,
         prompt: &[u32],
@@ -187,6 +195,8 @@ impl Engine {
         let cached_tokens = self.model.kept(cached_tokens);
         self.cached.truncate(cached_tokens);
         self.model.begin(&params.sampling, prompt);
+        // Before anything runs, so that a prompt that has no room costs nothing.
+        self.model.reserve(prompt.len() as u32).await?;
         let first = self.prefill(prompt, cached_tokens, abort).await?;
 
         let begin = if own_text { Detokenizer::new } else { Detokenizer::continuing };
@@ -202,8 +212,11 @@ impl Engine {
         let mut stopped = false;
         let mut failure = None;
         loop {
-            if !ahead.pending.is_empty() {
-                ahead.fill(&mut self.model);
+            if !ahead.pending.is_empty()
+                && let Err(error) = ahead.fill(&mut self.model).await
+            {
+                failure = Some(Error::from(error));
+                break;
             }
             let Some(pending) = ahead.pending.pop_front() else { break };
             let id = match self.model.token(pending).await {
@@ -275,7 +288,7 @@ impl Engine {
                 return Ok(None);
             }
             let rest = &prompt[position..];
-            let chunk = &rest[..rest.len().min(self.model.chunk())];
+            let chunk = &rest[..rest.len().min(self.model.chunk_at(position as u32))];
             let last = chunk.len() == rest.len();
             if last {
                 let pending = self.model.prefill_and_draw(chunk, position as u32);

@@ -102,12 +102,12 @@ impl Engine {
         if !config.head_dim.is_multiple_of(block) {
             return Err(Error::KvBlocks { kv_type: options.kv_type.name(), head_dim: config.head_dim, block });
         }
-        // Known before a byte of the weights is fetched. One binding holds the keys of a layer.
-        let bytes = Cost::of(&config, &gguf.tensors, context, options.kv_type).kv_layer_bytes;
+        // Known before a byte of the weights is fetched. One binding holds the keys of a window.
+        let bytes = Cost::of(&config, &gguf.tensors, context, options.kv_type).kv_piece_bytes;
         let limits = gpu.limits();
         let limit = limits.binding_bytes.min(limits.buffer_bytes);
         if bytes > limit {
-            let what = format!("a layer's part of the KV cache for {context} tokens of context");
+            let what = format!("the KV cache of a layer with a window, in {context} tokens of context,");
             return Err(GpuError::TooLarge { what, bytes, limit }.into());
         }
         let tokenizer = Tokenizer::from_gguf(&gguf.metadata)?;

@@ -38,13 +38,17 @@ impl Engine {
             return Err(Error::ContextExceeded { prompt: ids.len(), context });
         }
         self.cached.clear();
+        self.model.reserve(ids.len() as u32).await?;
         let mut position = 0;
-        let (before, scored) = ids.split_at(ids.len().saturating_sub(count));
-        for chunk in before.chunks(self.model.chunk()) {
-            self.model.prefill(chunk, position as u32);
-            position += chunk.len();
+        let scored = ids.len().saturating_sub(count);
+        while position < scored {
+            let rows = self.model.chunk_at(position as u32).min(scored - position);
+            self.model.prefill(&ids[position..][..rows], position as u32);
+            position += rows;
         }
-        for chunk in scored.chunks(self.model.scored_rows()) {
+        while position < ids.len() {
+            let rows = self.model.scored_rows().min(self.model.chunk_at(position as u32)).min(ids.len() - position);
+            let chunk = &ids[position..][..rows];
             let logits = self.model.score(chunk, position as u32).await?;
             for (i, logits) in logits.chunks_exact(self.config().vocab as usize).enumerate() {
                 row(position + i, logits);

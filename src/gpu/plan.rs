@@ -50,10 +50,12 @@ pub enum Grid {
         /// Workgroups in z.
         experts: u32,
     },
-    /// `x` workgroups for every `tile` positions of the context so far.
+    /// `x` workgroups for every `tile` positions of the context so far, from `first` on.
     Context {
         /// Workgroups in x.
         x: u32,
+        /// Positions that other dispatches handle.
+        first: u32,
         /// Positions that one workgroup handles.
         tile: u32,
         /// Times x that there are workgroups at most.
@@ -76,7 +78,9 @@ impl Grid {
             Grid::Tokens { tile, y } => [span.rows.div_ceil(tile), y, 1],
             Grid::Choices { x, choices } => [x, choices, 1],
             Grid::Experts { x, tile, experts } => [x, span.rows.div_ceil(tile), experts],
-            Grid::Context { x, tile, most } => [x, (span.position + span.rows).div_ceil(tile).min(most), 1],
+            Grid::Context { x, first, tile, most } => {
+                [x, (span.position + span.rows).saturating_sub(first).div_ceil(tile).min(most), 1]
+            }
         }
     }
 }
@@ -86,7 +90,9 @@ impl Grid {
 pub struct Traffic {
     /// In every dispatch.
     pub fixed: u64,
-    /// For every position of the context so far,
+    /// The first position that is read,
+    pub first_position: u32,
+    /// bytes of every position of the context so far from there on,
     pub per_position: u64,
     /// but for so many at most; 0 for no limit.
     pub most_positions: u32,
@@ -97,7 +103,7 @@ pub struct Traffic {
 impl Traffic {
     /// Bytes for one run over `span`.
     pub fn bytes(self, span: Span) -> u64 {
-        let positions = span.position + span.rows;
+        let positions = (span.position + span.rows).saturating_sub(self.first_position);
         let read = if self.most_positions > 0 { positions.min(self.most_positions) } else { positions };
         self.fixed + self.per_position * u64::from(read) + self.per_row * u64::from(span.rows)
     }

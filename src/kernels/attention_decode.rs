@@ -64,11 +64,14 @@ impl Shape {
 }
 
 impl Attention {
+    /// Segments begin at multiples of this.
+    pub const SEGMENT_ALIGNMENT: u32 = SPLIT;
+
     /// Positions of a context so short that [`Attention::decode_short`] does: a stretch has as many at least.
     pub const SHORT_CONTEXT: u32 = 128;
 
-    /// Partial attention of the row at the step's position, one stretch of the context a workgroup; for steps of one row.
-    /// Bindings: q, k, v, partials, step.
+    /// Partial attention of the row at the step's position, one stretch of the context a workgroup; for steps of one row. Segments have a dispatch
+    /// each, with the same partials. Bindings: q, k, v, partials, step.
     pub fn decode(&self, capabilities: Capabilities) -> Dispatch {
         self.stretches(capabilities, false)
     }
@@ -89,6 +92,7 @@ impl Attention {
             .source(capabilities)
             .uint("SPLIT", SPLIT)
             .uint("SPLITS", self.splits())
+            .uint("FIRST_SPLIT", self.first / SPLIT)
             .uint("BLOCKS", blocks)
             .uint("PACK", pack)
             .uint("BATCH", batch)
@@ -112,18 +116,13 @@ impl Attention {
             grid: if direct {
                 Grid::Linear(self.kv_heads * blocks)
             } else {
-                Grid::Context { x: self.kv_heads * blocks, tile: SPLIT, most: self.splits() }
+                Grid::Context { x: self.kv_heads * blocks, first: self.first, tile: SPLIT, most: self.capacity.div_ceil(SPLIT) }
             },
-            traffic: Traffic {
-                per_position: u64::from(blocks) * self.position_bytes(),
-                most_positions: self.most_positions(),
-                per_row: self.row_bytes(),
-                ..Default::default()
-            },
+            traffic: self.traffic(blocks),
         }
     }
 
-    /// What [`Attention::decode`] left, put together into a row of heads · head_dim. Bindings: partials, y, step.
+    /// What [`Attention::decode`] left of all segments, put together into a row of heads · head_dim. Bindings: partials, y, step.
     pub fn merge(&self, capabilities: Capabilities) -> Dispatch {
         let shader = Source::new()
             .uint("HEAD_DIM", self.head_dim)
@@ -144,7 +143,7 @@ impl Attention {
             traffic: Traffic {
                 fixed: split_bytes / 2,
                 per_position: split_bytes / u64::from(SPLIT),
-                most_positions: self.most_positions(),
+                most_positions: self.attended(),
                 ..Default::default()
             },
         }
@@ -155,9 +154,15 @@ impl Attention {
         u64::from(self.heads) * u64::from(self.splits()) * self.partial_bytes()
     }
 
+    /// Positions that a row attends to at most, in all segments.
+    fn attended(&self) -> u32 {
+        if self.is_ring() { self.capacity } else { self.context }
+    }
+
     /// Stretches of a full context.
     fn splits(&self) -> u32 {
-        self.most_positions().div_ceil(SPLIT)
+        debug_assert!(self.first.is_multiple_of(SPLIT));
+        self.attended().div_ceil(SPLIT)
     }
 
     /// Bytes of one stretch of one head: its sums, and what they are relative to.

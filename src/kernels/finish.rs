@@ -143,10 +143,12 @@ pub struct RopeKv {
     pub attention_factor: f32,
     /// t and n of the factor `1 + t ln(1 + ⌊position / n⌋)` on queries, if there is one.
     pub temperature: Option<(f32, u32)>,
-    /// Positions of a sequence; keys and values beyond are dropped.
+    /// End of the positions of a sequence, or of those that the segment holds; keys and values beyond are dropped.
     pub context: u32,
-    /// Positions that the cache holds: those of the whole context, or the last so many.
+    /// Positions that the cache's buffers hold: those of the whole context, the last so many, or those of a segment.
     pub capacity: u32,
+    /// The segment's first position.
+    pub first: u32,
     /// How the cache is stored.
     pub kv_type: KvType,
 }
@@ -259,7 +261,8 @@ impl RopeKv {
             .float("TEMPERATURE", self.temperature.map_or(0.0, |(scale, _)| scale))
             .uint("TEMPERATURE_POSITIONS", self.temperature.map_or(1, |(_, positions)| positions))
             .uint("CONTEXT", self.context)
-            .uint("CAPACITY", self.capacity);
+            .uint("CAPACITY", self.capacity)
+            .uint("FIRST", self.first);
         let source = self
             .kv_type
             .cache(source, self.head_dim, self.capacity * self.kv_heads)

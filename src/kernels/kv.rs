@@ -1,9 +1,9 @@
-//! Attention over the key/value cache of one layer: two buffers, each [kv head][slot < capacity][head_dim], where position p has the slot
-//! p % capacity.
+//! Attention over the key/value cache of one layer: two buffers, each [kv head][slot < capacity][head_dim]. Position p has the slot p % capacity in
+//! a ring; otherwise p - first, and where there are more positions than `capacity`, several such pairs of buffers: segments.
 
 use super::kv_type::KvType;
 use super::source::Source;
-use crate::gpu::Capabilities;
+use crate::gpu::{Capabilities, Traffic};
 
 /// A layer's attention. Its kernels are [`Attention::prefill`] for many rows, [`Attention::decode`] then [`Attention::merge`] for one.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +16,11 @@ pub struct Attention {
     pub head_dim: u32,
     /// Positions of a sequence.
     pub context: u32,
-    /// Positions that the cache holds: those of the whole context, or the last so many, where `window` and a prefill's rows are no more.
+    /// Positions that the buffers hold: those of the whole context; the last so many, where `window` and a prefill's rows are no more; or
+    /// those of a segment.
     pub capacity: u32,
+    /// The first position of the segment; 0 for the first or only one.
+    pub first: u32,
     /// Positions that a row attends to, its own among them; 0 for all (Beltagy et al. 2020).
     pub window: u32,
     /// How the cache is stored.
@@ -47,8 +50,9 @@ impl Attention {
             .uint("HEADS", self.heads)
             .uint("HEADS_PER_KV", self.heads_per_kv())
             .uint("HEAD_DIM", self.head_dim)
-            .uint("CONTEXT", self.context)
             .uint("CAPACITY", self.capacity)
+            .uint("FIRST", self.first)
+            .flag("RING", self.is_ring())
             .uint("WINDOW", self.window)
             .float("SCALE", self.scale)
             .float("SOFT_CAP", self.soft_cap)
@@ -60,9 +64,20 @@ impl Attention {
             .fragment(include_str!("../../shaders/lib/score.wgsl"))
     }
 
-    /// Positions that a kernel reads at most.
-    pub(super) fn most_positions(&self) -> u32 {
-        self.capacity.min(self.context)
+    /// Later positions are written over those that no row sees any more.
+    pub(super) fn is_ring(&self) -> bool {
+        self.window > 0 && self.capacity < self.context
+    }
+
+    /// What one run of a kernel reads: of the positions so far those in its buffers.
+    pub(super) fn traffic(&self, passes: u32) -> Traffic {
+        Traffic {
+            first_position: self.first,
+            per_position: u64::from(passes) * self.position_bytes(),
+            most_positions: self.capacity,
+            per_row: self.row_bytes(),
+            ..Default::default()
+        }
     }
 
     /// ALiBi's slope of a head.

@@ -5,6 +5,7 @@
 //! read-only and for writing at once, wherever the ranges are. What one dispatch binds is alive in its phase, so that it never is one buffer.
 
 use super::block::attention;
+use super::cache::Segment;
 use super::config::{Experts, ModelConfig};
 use crate::gpu::{Buffer, Gpu, GpuError};
 use crate::kernels::{CHOICE_BYTES, GroupChoices, KvType, SamplePick};
@@ -64,6 +65,8 @@ pub(super) enum Activation {
     Queries,
     /// Split attention's partial results.
     Partials,
+    /// What rows have of the cache's segments before, (rows, heads), where there are several.
+    Carried,
     /// Attention's output, (rows, heads · head_dim).
     Attended,
     /// Of the output projection, on the way to a norm, (rows, embedding).
@@ -107,6 +110,8 @@ pub struct Shape {
     pub head_partials: u32,
     /// Positions of a sequence.
     pub context: u32,
+    /// These are in several segments of the cache.
+    pub segmented: bool,
     /// Of the cache.
     pub kv_type: KvType,
 }
@@ -231,8 +236,12 @@ fn lives(config: &ModelConfig, shape: &Shape) -> Vec<Life> {
         add(Activation::Qkv, row(query + 2 * kv_heads * head_dim), during(Qkv, Heads));
     }
     add(Activation::Queries, row(query), during(Qkv, Attend));
-    let partials = attention(config, 0, shape.context, shape.context, shape.kv_type).partials_bytes();
-    add(Activation::Partials, partials, during(Attend, Merge));
+    let whole = Segment { first: 0, positions: shape.context };
+    let attention = attention(config, 0, shape.context, whole, shape.kv_type);
+    add(Activation::Partials, attention.partials_bytes(), during(Attend, Merge));
+    if shape.segmented {
+        add(Activation::Carried, attention.carried_bytes(CHUNK), during(Attend, Attend));
+    }
     add(Activation::Attended, row(query), during(Attend, Output));
     if shape.attention_norm {
         add(Activation::AttentionOutput, row(embedding), during(Output, OutputNorm));
@@ -291,6 +300,7 @@ mod tests {
         feed_norm: false,
         head_partials: 6144,
         context: 4096,
+        segmented: false,
         kv_type: KvType::F16,
     };
 
@@ -300,12 +310,12 @@ mod tests {
         let mut kinds = Vec::new();
         for (embedding, feed_forward, heads, kv_heads) in [(576, 1536, 9, 3), (4096, 11_008, 32, 32), (2048, 512, 64, 1)] {
             for experts in [None, Some(experts(0)), Some(experts(5632))] {
-                for bits in 0..32 {
+                for bits in 0..64 {
                     let flag = |bit: u32| bits >> bit & 1 == 1;
                     let [between, apart, attention_norm, feed_norm] = [0, 1, 2, 3].map(flag);
                     let config = llama(2, embedding, feed_forward, heads, kv_heads, 49_152);
                     let config = ModelConfig { experts, parallel: flag(4), ..config };
-                    kinds.push((config, Shape { between, apart, attention_norm, feed_norm, ..PLAIN }));
+                    kinds.push((config, Shape { between, apart, attention_norm, feed_norm, segmented: flag(5), ..PLAIN }));
                 }
             }
         }
@@ -338,7 +348,7 @@ mod tests {
             &[Normed, Queries],
             &[Normed, Qkv],
             &[Qkv, Queries],
-            &[Queries, Attended],
+            &[Queries, Attended, Carried],
             &[Queries, Partials],
             &[Partials, Attended],
             &[Attended, AttentionOutput],
@@ -377,7 +387,8 @@ mod tests {
         ] {
             let plan = ArenaPlan::of(&config, &shape);
             let row = |width: u32| 1024 * u64::from(width);
-            let partials = attention(&config, 0, shape.context, shape.context, shape.kv_type).partials_bytes();
+            let whole = Segment { first: 0, positions: shape.context };
+            let partials = attention(&config, 0, shape.context, whole, shape.kv_type).partials_bytes();
             // The head's partials come when attention's are done with.
             let small = partials.max(SamplePick::partials_bytes(shape.head_partials));
             assert_eq!(plan.bytes(), row(config.feed_forward + config.embedding) + small, "{:?}", plan.buffers);

@@ -4,10 +4,10 @@
 //! by the next norm's weight, with the sums of its squares, and what reads that divides by the root of their mean. Norms that cannot be put
 //! off so (LayerNorm; norms behind a half; many rows) are dispatches.
 
+use super::cache::{Kv, Segment};
 use super::config::ModelConfig;
 use super::plan::{Planner, Width, residual_partials};
 use super::weights::{Dense, FeedForward, GateUp, LayerWeights, Linear, NormWeights, QkvBias, Up};
-use super::workspace::LayerCache;
 use crate::gpu::{Binding, Buffer, Plan};
 use crate::kernels::{
     Attention, DeferredNorm, Finish, Gated, HeadNorm, Heads, KvType, Matmul, Matvec, Norm, NormKind, NormTarget, Outcome, RopeKv,
@@ -114,9 +114,10 @@ impl<'a> Planner<'a> {
     /// Queries, keys and values, and attention to `attended`.
     fn attention(&self, plan: &mut Plan, width: Width, index: usize, layer: &LayerWeights, input: Input<'_>) {
         let (space, buffers) = (self.space, &self.space.activations);
-        let (cache, qkv) = (&space.caches[index], &layer.qkv);
-        let rope = rope_kv(self.config, index as u32, space.context, cache.capacity, space.kv_type);
-        let placed = [&buffers.q, &cache.k, &cache.v];
+        let (cache, qkv) = (&space.cache, &layer.qkv);
+        let Some((written, before)) = cache.layer(index, self.segment).split_last() else { return };
+        let rope = rope_kv(self.config, index as u32, cache.context, written.segment, cache.kv_type);
+        let placed = [&buffers.q, &written.k, &written.v];
         let between = buffers.qkv.as_ref().filter(|_| qkv.between);
         for projection in &qkv.projections {
             for shard in &projection.matrix.shards {
@@ -156,23 +157,31 @@ impl<'a> Planner<'a> {
             let bindings: Vec<Binding> = bindings.into_iter().map(Binding::from).collect();
             plan.push(self.gpu, &heads.dispatch(self.gpu.capabilities()), &bindings);
         }
-        self.attend(plan, width, index, cache);
+        self.attend(plan, width, index, before, written);
     }
 
-    fn attend(&self, plan: &mut Plan, width: Width, index: usize, cache: &LayerCache) {
+    /// Attention to the segments `before` and to the last, which has just been written.
+    fn attend(&self, plan: &mut Plan, width: Width, index: usize, before: &[Kv], last: &Kv) {
         let (space, buffers) = (self.space, &self.space.activations);
-        let attention = attention(self.config, index as u32, space.context, cache.capacity, space.kv_type);
         let capabilities = self.gpu.capabilities();
-        let bindings = |y| [&buffers.q, &cache.k, &cache.v, y, &space.sequence].map(Binding::from);
+        let of = |kv: &Kv| attention(self.config, index as u32, space.cache.context, kv.segment, space.cache.kv_type);
+        let bindings = |kv: &Kv, y| [&buffers.q, &kv.k, &kv.v, y, &space.sequence].map(Binding::from).to_vec();
         match width {
-            Width::Short => plan.push(self.gpu, &attention.decode_short(capabilities), &bindings(&buffers.attended)),
+            Width::Short => plan.push(self.gpu, &of(last).decode_short(capabilities), &bindings(last, &buffers.attended)),
             Width::One => {
-                plan.push(self.gpu, &attention.decode(capabilities), &bindings(&buffers.partials));
+                for kv in before.iter().chain([last]) {
+                    plan.push(self.gpu, &of(kv).decode(capabilities), &bindings(kv, &buffers.partials));
+                }
                 let bindings = [&buffers.partials, &buffers.attended, &space.sequence].map(Binding::from);
-                plan.push(self.gpu, &attention.merge(capabilities), &bindings);
+                plan.push(self.gpu, &of(last).merge(capabilities), &bindings);
             }
             Width::Few | Width::Many => {
-                plan.push(self.gpu, &attention.prefill(self.gpu.capabilities()), &bindings(&buffers.attended))
+                let carried = buffers.carried.as_ref().filter(|_| !before.is_empty());
+                let bindings = |kv| [bindings(kv, &buffers.attended), carried.map(Buffer::whole).into_iter().collect()].concat();
+                for kv in before {
+                    plan.push(self.gpu, &of(kv).prefill_more(capabilities), &bindings(kv));
+                }
+                plan.push(self.gpu, &of(last).prefill(capabilities), &bindings(last));
             }
         }
     }
@@ -337,7 +346,7 @@ pub(super) fn product(matrix: &Matrix, shard: &Shard, outcome: Outcome, finish: 
     }
 }
 
-fn rope_kv(config: &ModelConfig, layer: u32, context: u32, capacity: u32, kv_type: KvType) -> RopeKv {
+fn rope_kv(config: &ModelConfig, layer: u32, context: u32, segment: Segment, kv_type: KvType) -> RopeKv {
     let rope = config.rope_of(layer);
     RopeKv {
         heads: config.heads,
@@ -346,19 +355,21 @@ fn rope_kv(config: &ModelConfig, layer: u32, context: u32, capacity: u32, kv_typ
         rope_dims: rope.map_or(0, |rope| rope.dims),
         attention_factor: rope.map_or(1.0, |rope| rope.attention_factor) as f32,
         temperature: config.temperature,
-        context,
-        capacity,
+        context: if config.window_of(layer) > 0 { context } else { segment.end() },
+        capacity: segment.positions,
+        first: segment.first,
         kv_type,
     }
 }
 
-pub(super) fn attention(config: &ModelConfig, layer: u32, context: u32, capacity: u32, kv_type: KvType) -> Attention {
+pub(super) fn attention(config: &ModelConfig, layer: u32, context: u32, segment: Segment, kv_type: KvType) -> Attention {
     Attention {
         heads: config.heads,
         kv_heads: config.kv_heads,
         head_dim: config.head_dim,
         context,
-        capacity,
+        capacity: segment.positions,
+        first: segment.first,
         window: config.window_of(layer),
         kv_type,
         scale: config.attention_scale,

@@ -4,12 +4,14 @@
 
 mod arena;
 mod block;
+mod cache;
 mod config;
 mod experts;
 mod family;
 mod keys;
 mod loader;
 mod model;
+mod passes;
 mod plan;
 pub mod rope;
 #[cfg(test)]
@@ -21,6 +23,7 @@ mod widen;
 mod workspace;
 
 pub use arena::{ArenaPlan, Shape};
+pub use cache::KvBytes;
 pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
 pub use loader::{WeightLoader, WeightsError};
 pub use model::Model;

@@ -2,6 +2,7 @@
 
 use super::arena::CHUNK;
 use super::config::ModelConfig;
+use super::passes::{Passes, SegmentPasses};
 use super::plan::{FEW_ROWS, Planner, Width, head_partials};
 use super::tuner;
 use super::tuning::{TunedBy, Tuning, TuningOptions};
@@ -20,14 +21,12 @@ pub struct Model {
     config: ModelConfig,
     weights: Weights,
     space: Workspace,
-    /// Embedding and all blocks for a chunk of the prompt of few rows, and for one of any size.
-    prefill: [Plan; 2],
+    /// All blocks.
+    passes: Passes,
     /// The prompt's last row on its way to the head.
     leave: Plan,
     /// Embedding of one id on its way to the blocks.
     enter: Plan,
-    /// All blocks for one token, in a short context and in any.
-    decode: [Plan; 2],
     /// LM head, and drawing a token, which also moves the step on.
     head: Plan,
     /// What draws a token does not embed it.
@@ -49,7 +48,7 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Tunes the products, and makes the KV cache for `context` positions, the activations and all plans.
+    /// Tunes the products, and makes the first segment of the KV cache for `context` positions, the activations and all plans.
     ///
     /// # Errors
     /// [`GpuError`] if the device has no room or fails while it is measured.
@@ -64,12 +63,10 @@ impl Model {
         let (tuning, tuned_by) = tuner::tune(gpu, &mut weights, tuning).await?;
         tuning.apply(&mut weights);
         let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
-        let planner = Planner { gpu, config: &config, weights: &weights, space: &space };
-        let layers = config.layers as usize;
-        let prefill = [Width::Few, Width::Many].map(|width| planner.prefill(width, layers));
+        let planner = Planner { gpu, config: &config, weights: &weights, space: &space, segment: 0 };
+        let passes = Passes::new(&planner);
         let leave = planner.leave();
         let enter = planner.enter();
-        let decode = [Width::Short, Width::One].map(|width| planner.decode(width, layers));
         let head = planner.head();
         let draws_ids = planner.draws_ids();
         let ring = ReadbackRing::new(gpu, *TOKENS_IN_FLIGHT.end())?;
@@ -79,10 +76,9 @@ impl Model {
             config,
             weights,
             space,
-            prefill,
+            passes,
             leave,
             enter,
-            decode,
             head,
             draws_ids,
             score: None,
@@ -109,19 +105,24 @@ impl Model {
         self.tuned_by
     }
 
-    /// Positions that the KV cache holds.
+    /// Positions that a sequence can have.
     pub fn context(&self) -> u32 {
-        self.space.context
+        self.space.cache.context
+    }
+
+    /// Positions that the KV cache has room for so far: [`Model::reserve`] makes more, up to the context.
+    pub fn reserved(&self) -> u32 {
+        self.space.cache.end()
     }
 
     /// Element type of the KV cache.
     pub fn kv_type(&self) -> KvType {
-        self.space.kv_type
+        self.space.cache.kv_type
     }
 
-    /// Bytes of the KV cache.
+    /// Bytes of the KV cache as far as it is reserved.
     pub fn kv_bytes(&self) -> u64 {
-        self.space.kv_bytes()
+        self.space.cache.bytes()
     }
 
     /// Bytes of all weights on the GPU.
@@ -129,16 +130,54 @@ impl Model {
         self.weights.bytes()
     }
 
-    /// Most tokens of one prefill.
+    /// Most tokens of one prefill anywhere.
     pub fn chunk(&self) -> usize {
         CHUNK as usize
+    }
+
+    /// Most tokens of one prefill whose first token is at `position`: it ends with the segment of the KV cache.
+    pub fn chunk_at(&self, position: u32) -> usize {
+        CHUNK.min(self.space.cache.end_of_segment(position).saturating_sub(position)) as usize
+    }
+
+    /// Makes room in the KV cache for the positions below `end`. What is there stays where it is; where there is no room, the model is as it was.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`] if the device has no room; another failure that it reported.
+    pub async fn reserve(&mut self, end: u32) -> Result<(), GpuError> {
+        while self.reserved() < end.min(self.context()) {
+            let Self { gpu, config, weights, space, .. } = self;
+            let made = space.cache.last();
+            let passes = gpu
+                .attempt(async || {
+                    space.cache.grow(gpu, config)?;
+                    let planner = Planner { gpu, config, weights, space, segment: made + 1 };
+                    Ok(SegmentPasses::new(&planner))
+                })
+                .await;
+            match passes {
+                Ok(Some(passes)) => self.passes.push(passes),
+                refused => {
+                    if space.cache.last() > made {
+                        space.cache.shrink();
+                    }
+                    let in_use = gpu.memory().current;
+                    return Err(refused.err().unwrap_or(GpuError::OutOfMemory { in_use }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn planner(&self, position: u32) -> Planner<'_> {
+        let Self { gpu, config, weights, space, .. } = self;
+        Planner { gpu, config, weights, space, segment: space.cache.segment_of(position) }
     }
 
     /// Of the first `prefix` tokens of the sequence in the KV cache, with which another begins: how many can be kept.
     /// Layers with a window hold the last positions only, so that going back far is beginning again.
     pub fn kept(&self, prefix: usize) -> usize {
-        let forgets = self.space.caches.iter().any(|cache| cache.capacity < self.space.context);
-        if forgets && self.written > prefix + CHUNK as usize { 0 } else { prefix }
+        if self.space.cache.forgets && self.written > prefix + CHUNK as usize { 0 } else { prefix }
     }
 
     /// Most steps that are ever sent ahead.
@@ -163,7 +202,7 @@ impl Model {
 
     /// Dispatches of all blocks of a decode step at `position`, without what comes before the first and behind the last.
     pub fn dispatches_of_blocks(&self, position: u32) -> usize {
-        self.decode[reach(position)].len()
+        self.passes.decode(&self.space.cache, position).len()
     }
 
     /// Bytes that a greedy decode step at `position` reads, as its kernels declare them.
@@ -178,10 +217,10 @@ impl Model {
         self.gpu.write(&self.space.sequence, Sequence::ANSWER_OFFSET, bytemuck::cast_slice(&answer));
     }
 
-    /// Runs a chunk of the prompt, at most [`Model::chunk`] tokens, the first of them at `position`.
+    /// Runs a chunk of the prompt, at most [`Model::chunk_at`] tokens, the first of them at `position`; room is reserved.
     pub fn prefill(&mut self, ids: &[u32], position: u32) {
         let span = self.begin_span(ids, position);
-        self.gpu.run(&self.prefill[size(ids.len())], span);
+        self.gpu.run(self.passes.prefill(&self.space.cache, span), span);
     }
 
     /// Runs the prompt's last chunk and draws the answer's first token.
@@ -189,8 +228,8 @@ impl Model {
         let span = self.begin_span(ids, position);
         // One token alone is quicker as a decode step.
         let plans = match ids.len() {
-            1 => vec![&self.enter, &self.decode[reach(position)], &self.head],
-            rows => vec![&self.prefill[size(rows)], &self.leave, &self.head],
+            1 => vec![&self.enter, self.passes.decode(&self.space.cache, position), &self.head],
+            _ => vec![self.passes.prefill(&self.space.cache, span), &self.leave, &self.head],
         };
         self.ring.run(&self.gpu, &plans, span, &self.space.sequence, Step::TOKEN_OFFSET)
     }
@@ -199,7 +238,7 @@ impl Model {
     pub fn decode(&mut self, position: u32) -> Pending {
         let span = Span { position, rows: 1 };
         self.writes(span);
-        let all = [&self.enter, &self.decode[reach(position)], &self.head];
+        let all = [&self.enter, self.passes.decode(&self.space.cache, position), &self.head];
         let plans = if self.draws_ids { &all[..] } else { &all[1..] };
         self.ring.run(&self.gpu, plans, span, &self.space.sequence, Step::TOKEN_OFFSET)
     }
@@ -207,7 +246,7 @@ impl Model {
     /// The plans of a decode step at `position`.
     fn step(&self, position: u32) -> Vec<&Plan> {
         let enter = self.draws_ids.then_some(&self.enter);
-        enter.into_iter().chain([&self.decode[reach(position)], &self.head]).collect()
+        enter.into_iter().chain([self.passes.decode(&self.space.cache, position), &self.head]).collect()
     }
 
     /// The token that a pending step drew.
@@ -224,9 +263,9 @@ impl Model {
     /// The failure that the device reported.
     pub async fn hidden(&mut self, ids: &[u32], position: u32, layers: usize) -> Result<Vec<f32>, GpuError> {
         let span = self.begin_span(ids, position);
-        let planner = Planner { gpu: &self.gpu, config: &self.config, weights: &self.weights, space: &self.space };
+        let planner = self.planner(position);
         if ids.len() == 1 {
-            let width = [Width::Short, Width::One][reach(position)];
+            let width = if position < Attention::SHORT_CONTEXT { Width::Short } else { Width::One };
             self.gpu.run(&self.enter, span);
             self.gpu.run(&planner.decode(width, layers), span);
         } else {
@@ -250,11 +289,10 @@ impl Model {
         let stride = vocab.next_multiple_of(4);
         if self.score.is_none() {
             let logits = self.gpu.buffer("logits of all rows", 4 * (FEW_ROWS * stride) as u64)?;
-            let planner = Planner { gpu: &self.gpu, config: &self.config, weights: &self.weights, space: &self.space };
-            self.score = Some((planner.score(&logits), logits));
+            self.score = Some((self.planner(position).score(&logits), logits));
         }
         let span = self.begin_span(ids, position);
-        self.gpu.run(&self.prefill[size(ids.len())], span);
+        self.gpu.run(self.passes.prefill(&self.space.cache, span), span);
         let Some((head, logits)) = &self.score else { return Ok(Vec::new()) };
         self.gpu.run(head, span);
         let mut rows: Vec<f32> = self.gpu.download(logits, 0..4 * (ids.len() * stride) as u64).await?;
@@ -267,7 +305,7 @@ impl Model {
     /// Tells the GPU which tokens the next run is about.
     fn begin_span(&mut self, ids: &[u32], position: u32) -> Span {
         let rows = ids.len() as u32;
-        debug_assert!(rows <= CHUNK && position + rows <= self.context());
+        debug_assert!(rows as usize <= self.chunk_at(position) && position + rows <= self.reserved());
         self.gpu.write(&self.space.ids, 0, bytemuck::cast_slice(ids));
         let step = Step { position, rows, drawn: 0, token: 0 };
         self.gpu.write(&self.space.sequence, 0, bytemuck::bytes_of(&step));
@@ -280,14 +318,4 @@ impl Model {
         let before = if span.position == 0 { 0 } else { self.written };
         self.written = before.max((span.position + span.rows) as usize);
     }
-}
-
-/// Which of [`Model::decode`]'s plans serves a position.
-fn reach(position: u32) -> usize {
-    usize::from(position >= Attention::SHORT_CONTEXT)
-}
-
-/// Which of [`Model::prefill`]'s plans serves a number of rows.
-fn size(rows: usize) -> usize {
-    usize::from(Width::of_prefill(rows) == Width::Many)
 }

@@ -53,6 +53,8 @@ pub(super) struct Planner<'a> {
     pub(super) config: &'a ModelConfig,
     pub(super) weights: &'a Weights,
     pub(super) space: &'a Workspace,
+    /// The segment of the KV cache that is written.
+    pub(super) segment: usize,
 }
 
 impl<'a> Planner<'a> {
