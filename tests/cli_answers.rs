@@ -300,14 +300,14 @@ fn ctrl_c_stops_the_answer_and_not_the_chat() {
 
 #[test]
 fn a_context_that_no_memory_holds_ends_with_5() {
-    let path = model("huge.gguf", &Tiny { context: 1 << 24, kv_heads: 4, head_dim: 64, ..Tiny::default() });
+    let path = model("huge.gguf", &Tiny { context: 1 << 24, heads: 64, kv_heads: 4, head_dim: 64, ..Tiny::default() });
     let arguments = ["generate", argument(&path), "--prompt", "a", "--ctx", "16777216"];
-    fails(5, &arguments, &["KV cache", "16777216 tokens of context", "a smaller context"]);
+    fails(5, &arguments, &["attention", "16777216 tokens of context", "a smaller context"]);
     // Under the limit of a buffer, and over that of a binding.
     let devices = json(&["devices", "--json"]);
     let binding = devices[0]["limits"]["binding_bytes"].as_u64().unwrap();
-    let context = (binding / (2 * 4 * 64) + 1).to_string();
-    fails(5, &["generate", argument(&path), "--prompt", "a", "--ctx", &context], &["KV cache", &binding.to_string()]);
+    let context = ((binding / (64 * 4 * (64 + 4)) + 1) * 256).to_string();
+    fails(5, &["generate", argument(&path), "--prompt", "a", "--ctx", &context], &["attention", &binding.to_string()]);
 }
 
 #[test]

@@ -126,14 +126,14 @@ fn a_device_is_asked_for_by_its_number_or_name() {
     let devices = json(&["devices", "--json"]);
     let (name, binding) =
         (devices[0]["name"].as_str().expect("a name"), devices[0]["limits"]["binding_bytes"].as_u64().expect("a limit"));
-    let path = file("long.gguf", &Tiny { context: 1 << 24, ..Tiny::default() }.build(3).0);
+    let path = file("long.gguf", &Tiny { context: 1 << 24, heads: 64, ..Tiny::default() }.build(3).0);
     for device in ["0", name, &name.to_uppercase()] {
         let cost = json(&["inspect", argument(&path), "--json", "--device", device])["cost"].clone();
         assert_eq!((&cost["device"], &cost["fits"]), (&name.into(), &true.into()));
         assert!(cost["notes"].to_string().contains("--budget"), "that nothing is known of its memory is said: {cost}");
     }
-    // Keys of two heads of 24, two bytes each, must fit one binding.
-    let most = binding / (2 * 24 * 2);
+    // What attention leaves of 64 heads for every 256 positions must fit one binding; keys and values need not, in segments.
+    let most = binding / (64 * 4 * (24 + 4)) * 256;
     if most < 1 << 24 {
         let ask = |context: u64| {
             json(&["inspect", argument(&path), "--json", "--device", "0", "--ctx", &context.to_string()])["cost"].clone()

@@ -73,7 +73,7 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Heads, span: Span, x: &[f32]) {
         if position < rope.context as usize {
             for (part, values) in rest.chunks_exact(kv_heads * dim).enumerate() {
                 for (head, values) in values.chunks_exact(dim).enumerate() {
-                    rows[head * capacity + position % capacity][part] = Some(values.to_vec());
+                    rows[head * capacity + (position - rope.first as usize) % capacity][part] = Some(values.to_vec());
                 }
             }
         }
@@ -124,6 +124,11 @@ fn heads_of_every_shape_in_blocks() {
                 for (position, rows) in [(0, 1), (40, 9), (55, 8)] {
                     let x = random.vector((rows * width) as usize).iter().map(|x| 3.0 * x + 0.5).collect::<Vec<_>>();
                     check(&gpu, &mut random, Heads { rope, clamp, norm }, Span { position, rows }, &x);
+                    if position >= 32 {
+                        // The last segment of a cache.
+                        let rope = RopeKv { first: 32, capacity: 28, ..rope };
+                        check(&gpu, &mut random, Heads { rope, clamp, norm }, Span { position, rows }, &x);
+                    }
                 }
             }
         }

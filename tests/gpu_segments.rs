@@ -16,12 +16,11 @@ use kinglet::kernels::{Attention, KvType};
 fn attention_over_segments() {
     let mut random = Random(41);
     for gpu in open_both() {
-        for (i, shape) in [[9, 3, 64], [2, 1, 8], [4, 1, 128], [3, 3, 40]].into_iter().enumerate() {
+        for (i, shape) in [[9, 3, 64], [2, 1, 8], [4, 1, 128]].into_iter().enumerate() {
             let kernel = kernel(shape, 1100, KvType::PLAIN[i % 2]);
             let ends = [256, 512, 1024, 1100];
             // In the first segment, at the borders, in a full one, and at the end of all.
-            for (position, rows) in [(100, 40), (255, 1), (256, 1), (250, 6), (256, 70), (511, 1), (700, 33), (1023, 1), (1099, 1)]
-            {
+            for (position, rows) in [(250, 6), (255, 1), (256, 1), (256, 70), (511, 1), (700, 33), (1099, 1)] {
                 Case::random(&mut random, kernel, Span { position, rows }).in_segments(&gpu, &ends);
             }
             let rows = 1 + random.below(70) as u32;

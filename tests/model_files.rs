@@ -16,7 +16,7 @@ mod weights;
 
 use ggufwriter::GgufWriter;
 use gpu::open_both;
-use kinglet::engine::{AbortSignal, Cost, DEFAULT_CONTEXT, Engine, Error, LoadOptions, Phase};
+use kinglet::engine::{AbortSignal, Cost, Engine, Error, LoadOptions, Phase};
 use kinglet::gpu::Gpu;
 use kinglet::kernels::{Format, KvType};
 use kinglet::model::ModelConfig;
@@ -99,7 +99,10 @@ fn saved(name: &str) -> Folder {
 
 fn load_saved(gpu: &Gpu, name: &str, quantize: Quantize) -> Result<Engine, Error> {
     let mut opened = block_on(open_model(&mut saved(name), None, name, quantize))?;
-    block_on(Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, options(), &mut |_| {}, &AbortSignal::new()))
+    let config = ModelConfig::from_gguf(&opened.gguf.metadata, &opened.gguf.tensors)?;
+    // All of it: transformers' LongRoPE goes by the prompt, which is longer than the original context.
+    let options = LoadOptions { context: Some(config.context), ..options() };
+    block_on(Engine::load_opened(gpu.clone(), opened.gguf, &mut opened.source, options, &mut |_| {}, &AbortSignal::new()))
 }
 
 /// The logits at every position of the golden prompt.
@@ -221,7 +224,7 @@ fn a_models_cost_is_known_before_it_is_loaded() {
     for name in ["llama", "gemma2", "mixtral", "phi3", "mistral", "mixed.gguf", "gated.gguf", "apart.gguf"] {
         let mut opened = open(name).expect("the model opens");
         let config = ModelConfig::from_gguf(&opened.gguf.metadata, &opened.gguf.tensors).expect("a known family");
-        let cost = Cost::of(&config, &opened.gguf.tensors, config.context.min(DEFAULT_CONTEXT), KvType::F32);
+        let cost = Cost::of(&config, &opened.gguf.tensors, config.default_context(), KvType::F32);
         let before = gpu.memory().current;
         let abort = AbortSignal::new();
         let mut ignore = |_| {};

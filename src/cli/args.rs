@@ -201,7 +201,7 @@ pub struct AnswerArgs {
     /// End the answer before this text; may be given several times
     #[arg(long, value_name = "STR", value_parser = NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
-    /// Tokens that prompt and answer may have together [default: the model's own, at most 4096]
+    /// Tokens that prompt and answer may have together [default: the model's own, at most 131072]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
 }
@@ -342,7 +342,7 @@ pub struct ShadersArgs {
     /// Position of the decode step
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub position: u32,
-    /// Tokens that prompt and answer may have together [default: the model's own, at most 4096]
+    /// Tokens that prompt and answer may have together [default: the model's own, at most 131072]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use super::args::InspectArgs;
 use super::exit::Failure;
 use super::output::{self, bytes};
-use kinglet::engine::{Cost, DEFAULT_CONTEXT, Error};
+use kinglet::engine::{Cost, Error, RESERVED_CONTEXT};
 use kinglet::gpu::{DeviceInfo, GpuError};
 use kinglet::model::ModelConfig;
 use kinglet::weights::gguf::TensorInfo;
@@ -50,17 +50,20 @@ pub fn fit(args: &InspectArgs, device: Option<&DeviceInfo>, config: &ModelConfig
     let context = match args.ctx {
         Some(wanted) if wanted > config.context => return Err(Error::ContextTooLarge { wanted, trained: config.context }.into()),
         Some(wanted) => wanted,
-        None => config.context.min(DEFAULT_CONTEXT),
+        None => config.default_context().min(RESERVED_CONTEXT),
     };
     let kv_type = args.kv_type.get();
     let cost = Cost::of(config, tensors, context, kv_type);
     let binding = device.map_or(u64::MAX, |device| device.limits.binding_bytes.min(device.limits.buffer_bytes));
     let budget = args.budget.unwrap_or(u64::MAX);
     let mut notes = Vec::new();
-    let too_long = cost.kv_piece_bytes > binding;
+    let too_long = cost.context_piece_bytes > binding;
     if too_long {
-        let needed = bytes(cost.kv_piece_bytes);
-        notes.push(format!("a window's keys take {needed}, and the device binds at most {} at once", bytes(binding)));
+        let needed = bytes(cost.context_piece_bytes);
+        notes.push(format!(
+            "what attention keeps in one piece takes {needed}, and the device binds at most {} at once",
+            bytes(binding)
+        ));
     }
     let too_large = cost.total_bytes() > budget;
     if too_large {
@@ -105,6 +108,9 @@ pub fn print(fit: &Fit) -> Result<(), Failure> {
     }
     let each = format!("  ({} for 1024 tokens, {})", bytes(cost.kv_bytes_per_1k), fit.kv_type);
     row(&format!("KV cache of {}", cost.context), cost.kv_bytes, each)?;
+    if cost.kv_reserved_bytes < cost.kv_bytes {
+        row("  of this at first", cost.kv_reserved_bytes, "  (the rest as the conversation grows)".into())?;
+    }
     row("activations", cost.activation_bytes, String::new())?;
     row("staging", cost.staging_bytes, "  (while it loads)".into())?;
     row("together", fit.total_bytes, String::new())?;

@@ -5,7 +5,7 @@ use super::exit::Failure;
 use super::fit::{self, Fit};
 use super::model::ModelFile;
 use super::output::{self, bytes, printable};
-use kinglet::engine::DEFAULT_CONTEXT;
+use kinglet::engine::RESERVED_CONTEXT;
 use kinglet::kernels::KvType;
 use kinglet::model::{ModelConfig, RopeScaling};
 use kinglet::text::{ChatTemplate, TemplateOrigin, Tokenizer};
@@ -195,10 +195,10 @@ fn tensor_row(tensor: &TensorInfo) -> TensorRow {
 }
 
 fn config_row(config: &ModelConfig) -> Config {
-    let default_context = config.context.min(DEFAULT_CONTEXT);
+    let reserved = config.default_context().min(RESERVED_CONTEXT);
     let kv_bytes = |kind: KvType| {
         let number = if kind == KvType::F16 { 2 } else { 4 };
-        [config.layers, 2 * config.kv_heads, config.head_dim, default_context].into_iter().map(u64::from).product::<u64>() * number
+        [config.layers, 2 * config.kv_heads, config.head_dim, reserved].into_iter().map(u64::from).product::<u64>() * number
     };
     Config {
         architecture: config.architecture.clone(),
@@ -222,7 +222,7 @@ fn config_row(config: &ModelConfig) -> Config {
             RopeScaling::Long { original_context, .. } => format!("long, from {original_context}"),
         }),
         window: (config.window > 0).then_some(config.window),
-        default_context,
+        default_context: config.default_context(),
         kv_bytes_f16: kv_bytes(KvType::F16),
         kv_bytes_f32: kv_bytes(KvType::F32),
     }
@@ -304,7 +304,7 @@ fn print(report: &Report) -> Result<(), Failure> {
             output::line(format_args!("    some layers see the last {window} positions only"))?;
         }
         output::line(format_args!(
-            "    context {}; by default {}, whose KV cache takes {} (f16) or {} (f32)",
+            "    context {}; by default {}, whose KV cache takes {} (f16) or {} (f32) at first",
             c.context,
             c.default_context,
             bytes(c.kv_bytes_f16),

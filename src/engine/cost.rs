@@ -34,8 +34,8 @@ pub struct Cost {
     pub kv_bytes: u64,
     /// Of these, what is taken when the model is loaded; the rest when a sequence gets there.
     pub kv_reserved_bytes: u64,
-    /// Keys, or values, of the layer that has most of them in one piece, which must fit one binding: one with a window.
-    pub kv_piece_bytes: u64,
+    /// The largest buffer that grows with the context and must fit one binding: a window's keys, or split attention's partial results.
+    pub context_piece_bytes: u64,
     /// What flows between kernels.
     pub activation_bytes: u64,
     /// The buffer that weights go through while they are loaded.
@@ -78,18 +78,18 @@ impl Cost {
             kv_bytes_per_1k: everywhere * 2 * kv_type.bytes(1024, config.kv_heads, config.head_dim),
             kv_bytes: kv.all,
             kv_reserved_bytes: kv.reserved,
-            kv_piece_bytes: kv.indivisible,
+            context_piece_bytes: kv.piece,
             activation_bytes: activations(config, tensors, &widening, context, kv_type),
             staging_bytes: CHUNK_BYTES,
         }
     }
 
-    /// The largest context up to the model's own with which everything takes at most `total` bytes, and a window's keys at most `binding`;
+    /// The largest context up to the model's own with which everything takes at most `total` bytes, and no piece of it more than `binding`;
     /// `None` if not even one token fits.
     pub fn largest_context(config: &ModelConfig, tensors: &[TensorInfo], kv_type: KvType, total: u64, binding: u64) -> Option<u32> {
         let fits = |context: u32| {
             let cost = Self::of(config, tensors, context, kv_type);
-            cost.total_bytes() <= total && cost.kv_piece_bytes <= binding
+            cost.total_bytes() <= total && cost.context_piece_bytes <= binding
         };
         let (mut low, mut high) = (0, config.context);
         while low < high {

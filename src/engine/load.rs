@@ -45,16 +45,14 @@ pub struct Progress {
 /// Choices that are made when a model is loaded.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// Tokens that prompt and answer may have together; unless given, the model's own context, at most [`DEFAULT_CONTEXT`].
+    /// Tokens that prompt and answer may have together; unless given, [`ModelConfig::default_context`]. The KV cache begins with room for
+    /// [`RESERVED_CONTEXT`] of them, and grows.
     pub context: Option<u32>,
     /// Element type of the KV cache.
     pub kv_type: KvType,
     /// How the kernels are chosen.
     pub tuning: TuningOptions,
 }
-
-/// The context that is reserved unless asked otherwise: the KV cache takes memory from the start.
-pub const DEFAULT_CONTEXT: u32 = 4096;
 
 impl Engine {
     /// Loads a GGUF model of one file: reads the header, streams the weights to the GPU, compiles the kernels.
@@ -96,18 +94,18 @@ impl Engine {
                 return Err(Error::ContextTooLarge { wanted, trained: config.context });
             }
             Some(wanted) => wanted,
-            None => config.context.min(DEFAULT_CONTEXT),
+            None => config.default_context(),
         };
         let block = options.kv_type.block();
         if !config.head_dim.is_multiple_of(block) {
             return Err(Error::KvBlocks { kv_type: options.kv_type.name(), head_dim: config.head_dim, block });
         }
-        // Known before a byte of the weights is fetched. One binding holds the keys of a window.
-        let bytes = Cost::of(&config, &gguf.tensors, context, options.kv_type).kv_piece_bytes;
+        // Known before a byte of the weights is fetched.
+        let bytes = Cost::of(&config, &gguf.tensors, context, options.kv_type).context_piece_bytes;
         let limits = gpu.limits();
         let limit = limits.binding_bytes.min(limits.buffer_bytes);
         if bytes > limit {
-            let what = format!("the KV cache of a layer with a window, in {context} tokens of context,");
+            let what = format!("what attention keeps in one piece for {context} tokens of context");
             return Err(GpuError::TooLarge { what, bytes, limit }.into());
         }
         let tokenizer = Tokenizer::from_gguf(&gguf.metadata)?;

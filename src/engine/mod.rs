@@ -9,11 +9,12 @@ mod generate;
 mod load;
 mod score;
 
+pub use crate::model::RESERVED_CONTEXT;
 pub use abort::AbortSignal;
 pub use cost::{Cost, WeightCost};
 pub use error::{Error, ErrorKind};
 pub use generate::{FinishReason, GenerateParams, Generation, Timings};
-pub use load::{DEFAULT_CONTEXT, LoadOptions, Phase, Progress};
+pub use load::{LoadOptions, Phase, Progress};
 pub use score::{Perplexity, negative_log_likelihood};
 
 use crate::gpu::Gpu;

@@ -22,6 +22,8 @@ pub struct GpuOptions {
     pub profile: bool,
     /// No binding is larger than so many bytes, as on a device with that limit: for tests.
     pub binding_bytes: Option<u64>,
+    /// Buffers take no more than so many bytes together: what does not fit is [`GpuError::OutOfMemory`].
+    pub memory_bytes: Option<u64>,
 }
 
 /// An open GPU device. Cloning gives another handle to the same device.
@@ -34,6 +36,7 @@ struct Inner {
     info: DeviceInfo,
     capabilities: Capabilities,
     memory: Rc<Cell<MemoryUse>>,
+    memory_bytes: u64,
     submits: Cell<u64>,
     pipelines: PipelineCache,
     recorder: Recorder,
@@ -115,6 +118,7 @@ impl Gpu {
             info: found.info,
             capabilities: found.capabilities,
             memory,
+            memory_bytes: options.memory_bytes.unwrap_or(u64::MAX),
             submits: Cell::new(0),
             pipelines: PipelineCache::default(),
             recorder: Recorder::default(),
@@ -182,7 +186,8 @@ impl Gpu {
     /// A storage buffer of `bytes` bytes (rounded up to 16), zeroed.
     ///
     /// # Errors
-    /// [`GpuError::TooLarge`] beyond the device's limit. Lack of memory shows in [`Gpu::check`].
+    /// [`GpuError::TooLarge`] beyond the device's limit, [`GpuError::OutOfMemory`] beyond [`GpuOptions::memory_bytes`]. Other lack of memory
+    /// shows in [`Gpu::check`].
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer, GpuError> {
         use wgpu::BufferUsages as Usage;
         self.buffer_for(label, bytes, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC)
@@ -204,6 +209,10 @@ impl Gpu {
         let limit = self.limits().buffer_bytes;
         if size > limit {
             return Err(GpuError::TooLarge { what: label.into(), bytes: size, limit });
+        }
+        let in_use = self.memory().current;
+        if in_use + size > self.0.memory_bytes {
+            return Err(GpuError::OutOfMemory { in_use });
         }
         let raw =
             self.0.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false });

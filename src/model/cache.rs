@@ -4,12 +4,13 @@
 //! moved; each doubles what there is, so that even a long context has few. A layer with a window keeps the last positions, in a ring from the start.
 
 use super::arena::CHUNK;
+use super::block::attention;
 use super::config::ModelConfig;
 use crate::gpu::{Buffer, Gpu, GpuError};
 use crate::kernels::{Attention, KvType};
 
-/// Positions of the first segment: what a model reserves when it is loaded.
-const RESERVED: u32 = 4096;
+/// Positions that a model has room for when it is loaded: the first segment.
+pub const RESERVED_CONTEXT: u32 = 4096;
 
 /// A run of positions that is reserved at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub(super) fn segments(config: &ModelConfig, context: u32, kv_type: KvType, bind
     let mut segments = Vec::new();
     let mut first = 0;
     while first < context {
-        let positions = first.max(RESERVED).min(most).min(context - first);
+        let positions = first.max(RESERVED_CONTEXT).min(most).min(context - first);
         segments.push(Segment { first, positions });
         first += positions;
     }
@@ -57,8 +58,8 @@ pub struct KvBytes {
     pub all: u64,
     /// Of what is reserved when the model is loaded.
     pub reserved: u64,
-    /// Of the largest buffer that is in one piece whatever a device can bind: a ring.
-    pub indivisible: u64,
+    /// Of the largest buffer that grows with the context and has to fit one binding: a ring, or split attention's partial results.
+    pub piece: u64,
 }
 
 impl KvBytes {
@@ -70,13 +71,14 @@ impl KvBytes {
     /// Of a model at a context.
     pub fn of(config: &ModelConfig, context: u32, kv_type: KvType) -> Self {
         let bytes = |positions| kv_type.bytes(positions, config.kv_heads, config.head_dim);
-        let mut sum = Self::default();
+        let whole = Segment { first: 0, positions: context };
+        let mut sum = Self { piece: attention(config, 0, context, whole, kv_type).partials_bytes(), ..Self::default() };
         for layer in 0..config.layers {
             let [all, reserved] = match config.window_of(layer) {
-                0 => [context, context.min(RESERVED)],
+                0 => [context, context.min(RESERVED_CONTEXT)],
                 window => {
                     let ring = ring(window, context);
-                    sum.indivisible = sum.indivisible.max(bytes(ring));
+                    sum.piece = sum.piece.max(bytes(ring));
                     [ring; 2]
                 }
             };

@@ -35,6 +35,9 @@ pub enum ConfigError {
     UnknownTensor { tensor: String, architecture: String },
 }
 
+/// The longest context that is not asked for: attention's partial results take memory for all of it.
+pub const DEFAULT_CONTEXT: u32 = 131_072;
+
 /// How RoPE's frequencies are stretched beyond the context that a model was trained with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RopeScaling {
@@ -293,6 +296,16 @@ impl ModelConfig {
     /// Positions that a layer attends to; 0 for all.
     pub fn window_of(&self, layer: u32) -> u32 {
         if self.is_local(layer) { self.window } else { 0 }
+    }
+
+    /// The context unless one is asked for: the model's own, but no longer than LongRoPE's factors for short ones serve, and than
+    /// [`DEFAULT_CONTEXT`].
+    pub fn default_context(&self) -> u32 {
+        let own = match self.rope {
+            Some(Rope { scaling: RopeScaling::Long { original_context, .. }, .. }) => original_context.min(self.context),
+            _ => self.context,
+        };
+        own.min(DEFAULT_CONTEXT)
     }
 
     /// How a layer's queries and keys turn.

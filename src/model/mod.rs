@@ -23,7 +23,7 @@ mod widen;
 mod workspace;
 
 pub use arena::{ArenaPlan, Shape};
-pub use cache::KvBytes;
+pub use cache::{KvBytes, RESERVED_CONTEXT};
 pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
 pub use loader::{WeightLoader, WeightsError};
 pub use model::Model;

@@ -161,8 +161,10 @@ impl Model {
                     if space.cache.last() > made {
                         space.cache.shrink();
                     }
-                    let in_use = gpu.memory().current;
-                    return Err(refused.err().unwrap_or(GpuError::OutOfMemory { in_use }));
+                    return Err(match refused.err() {
+                        None | Some(GpuError::OutOfMemory { .. }) => GpuError::OutOfMemory { in_use: gpu.memory().current },
+                        Some(other) => other,
+                    });
                 }
             }
         }

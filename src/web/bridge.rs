@@ -178,7 +178,7 @@ fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s
     }
     if engine.context() < config.context {
         let (used, trained) = (engine.context(), config.context);
-        notices.push(format!("The context is {used} tokens of the {trained} that the model was trained with, to save memory."));
+        notices.push(format!("The context is {used} tokens of the {trained} that the model was trained with."));
     }
     EngineInfo {
         // The file's name says more than `general.name`, which converters fill as they like.

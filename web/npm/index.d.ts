@@ -47,7 +47,7 @@ export interface LoadOptions {
   onProgress?: (progress: LoadProgress) => void;
   /** Aborting it ends the load at once. */
   signal?: AbortSignal;
-  /** Context length in tokens; by default what the model was trained with, or less where memory is short. */
+  /** Context length in tokens; by default what the model was trained with, at most 131072. Keys and values of 4096 take memory from the start, the rest as a conversation gets there. */
   context?: number;
   /** Storage of keys and values: `"f16"` (default), `"f32"`, or in blocks of half (`"q8_0"`) or a quarter (`"q4_0"`) of f16's memory. */
   kvType?: "f16" | "f32" | "q8_0" | "q4_0";
