@@ -4,7 +4,7 @@
 // More query heads than fit a workgroup are spread over BLOCKS workgroups, which follow each other and read the same rows.
 // DIRECT: the context has one stretch only, and what is left is the result itself, [head][HEAD_DIM].
 //
-// Keys: GROUP invocations share 16 rows, 4 at a time, and each of the first 4 ends up with the scores of 4 consecutive rows.
+// Keys: GROUP = 4 invocations share 16 rows, 4 at a time, and each ends up with the scores of 4 consecutive rows.
 // Products are summed for BATCH heads at once, so that registers suffice: the next ones find the 4 rows in a cache.
 // KEEP: there is one batch, and its queries stay in registers.
 // Values: QUADS invocations share a row.
@@ -126,10 +126,8 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
         }
       }
       for (var h = 0u; h < min(BATCH, PACK - b); h++) {
-        let product = group_deal4(sums[h], index, subgroup);
-        if (lane < 4u) {
-          scratch[(b + h) * OWNERS + owner][s] = product;
-        }
+        let product = group_deal4(sums[h], index);
+        scratch[(b + h) * OWNERS + owner][s] = product;
       }
     }
   }
@@ -138,13 +136,11 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let offsets = vec4<u32>(4u * owner) + vec4<u32>(0u, 1u, 2u, 3u);
   let distances = distances_of(first + min(offsets, vec4<u32>(last)));
   let visible = (offsets <= vec4<u32>(last)) & in_window(distances);
-  if (lane < 4u) {
-    for (var h = 0u; h < PACK; h++) {
-      let at = h * OWNERS + owner;
-      let scores = select(vec4<f32>(LOWEST), scored(scratch[at], first_head + h, distances), visible);
-      scratch[at] = scores;
-      own[at] = max(max(scores.x, scores.y), max(scores.z, scores.w));
-    }
+  for (var h = 0u; h < PACK; h++) {
+    let at = h * OWNERS + owner;
+    let scores = select(vec4<f32>(LOWEST), scored(scratch[at], first_head + h, distances), visible);
+    scratch[at] = scores;
+    own[at] = max(max(scores.x, scores.y), max(scores.z, scores.w));
   }
   workgroupBarrier();
 
@@ -161,13 +157,11 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     }
   }
   workgroupBarrier();
-  if (lane < 4u) {
-    for (var h = 0u; h < PACK; h++) {
-      let at = h * OWNERS + owner;
-      let weight = select(vec4<f32>(0.0), exp(scratch[at] - largest[h]), visible);
-      scratch[at] = weight;
-      own[at] = dot(weight, vec4<f32>(1.0));
-    }
+  for (var h = 0u; h < PACK; h++) {
+    let at = h * OWNERS + owner;
+    let weight = select(vec4<f32>(0.0), exp(scratch[at] - largest[h]), visible);
+    scratch[at] = weight;
+    own[at] = dot(weight, vec4<f32>(1.0));
   }
   workgroupBarrier();
   for (var h = 0u; h < PACK; h += GROUPS) {

@@ -177,7 +177,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
       workgroupBarrier();
       for (var quad = 0u; quad < min(SLICE, QUADS - slice); quad++) {
         let query = (select(0u, slice, RESIDENT) + quad) * TILE_ROWS + 4u * i;
-        let queries = mat4x4<f32>(q_tile[query], q_tile[query + 1u], q_tile[query + 2u], q_tile[query + 3u]);
+        let queries = shared_queries(query, j);
         let key = quad * KEY_STRIDE + j;
         scores0 += scratch[key] * queries;
         scores1 += scratch[key + LANES] * queries;
@@ -193,14 +193,8 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     scores1 = seen_scores(scores1, head, positions, key + LANES);
     scores2 = seen_scores(scores2, head, positions, key + 2u * LANES);
     scores3 = seen_scores(scores3, head, positions, key + 3u * LANES);
-    var tile_highest = max(max(highest, max(scores0, scores1)), max(scores2, scores3));
+    let tile_highest = shared_max(max(max(highest, max(scores0, scores1)), max(scores2, scores3)), i, j);
     let own = i * TILE_KEYS + j;
-    scratch[own] = tile_highest;
-    workgroupBarrier();
-    for (var lane = 0u; lane < LANES; lane++) {
-      tile_highest = max(tile_highest, scratch[i * TILE_KEYS + lane]);
-    }
-    workgroupBarrier();
     let rescale = exp(highest - tile_highest);
     highest = tile_highest;
     scores0 = weights_of(scores0, highest, positions, key);
@@ -228,7 +222,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     for (var n = 0u; n < min(TILE_KEYS, end - first_key); n += 4u) {
       let at = i * TILE_KEYS + n;
       // A column a row of queries, a component a key.
-      let weight = transpose(mat4x4<f32>(scratch[at], scratch[at + 1u], scratch[at + 2u], scratch[at + 3u]));
+      let weight = transpose(shared_weights(at, j));
       let rows = vec4<u32>(keys) + slots_of(min(vec4<u32>(first_key + n) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end - 1u)));
       values0 += four_values(rows, j) * weight;
       if (COLUMNS > 1u) {
@@ -244,12 +238,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     workgroupBarrier();
   }
 
-  scratch[i * TILE_KEYS + j] = totals;
-  workgroupBarrier();
-  totals = vec4<f32>(0.0);
-  for (var lane = 0u; lane < LANES; lane++) {
-    totals += scratch[i * TILE_KEYS + lane];
-  }
+  totals = shared_sum(totals, i, j);
   if (MORE) {
     if (j == 0u) {
       carry(row, head, highest, totals);

@@ -1,14 +1,12 @@
-// Sums dealt out: beside the functions of reduce_shared.wgsl, through the same memory, for a GROUP of 4 or more.
+// Sums dealt out among 4 invocations side by side: beside the functions of reduce_shared.wgsl, through the same memory.
 
-// The sum over the group of component number (index % 4).
-fn group_deal4(value: vec4<f32>, index: u32, subgroup: u32) -> f32 {
-  let first = index - index % GROUP;
+// The sum over the 4 of component number (index % 4).
+fn group_deal4(value: vec4<f32>, index: u32) -> f32 {
+  let first = index - index % 4u;
+  let c = index % 4u;
   reduce_slots[index] = value;
   workgroupBarrier();
-  var total = 0.0;
-  for (var i = 0u; i < GROUP; i++) {
-    total += reduce_slots[first + i][index % 4u];
-  }
+  let total = (reduce_slots[first][c] + reduce_slots[first + 1u][c]) + (reduce_slots[first + 2u][c] + reduce_slots[first + 3u][c]);
   workgroupBarrier();
   return total;
 }

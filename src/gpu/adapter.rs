@@ -223,7 +223,7 @@ impl Found {
     }
 
     /// Uses only what `tier` allows, if one is forced, and says so in the info.
-    fn settle(&mut self, tier: Option<Tier>) -> Result<(), GpuError> {
+    pub(super) fn settle(&mut self, tier: Option<Tier>) -> Result<(), GpuError> {
         if let Some(tier) = tier {
             self.capabilities = self.capabilities.restrict(tier).map_err(|missing| GpuError::TierUnavailable {
                 tier: tier.name(),

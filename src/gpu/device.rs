@@ -6,7 +6,7 @@ use super::pipeline::{Pipeline, PipelineCache, Shader};
 use super::plan::{Plan, Span, encode};
 use super::record::Recorder;
 use super::wait::{Signal, signal};
-use super::{GpuError, readback};
+use super::{GpuError, lanes, readback};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -110,12 +110,12 @@ impl Gpu {
             let reason = if message.is_empty() { format!("{reason:?}").to_lowercase() } else { message };
             record(&on_lost, GpuError::DeviceLost { reason });
         });
-        Ok(Self(Rc::new(Inner {
+        let mut gpu = Self(Rc::new(Inner {
             #[cfg(target_arch = "wasm32")]
             pulse: super::pulse::Pulse::new(&queue),
             device,
             queue,
-            info: found.info,
+            info: found.info.clone(),
             capabilities: found.capabilities,
             memory,
             memory_bytes: options.memory_bytes.unwrap_or(u64::MAX),
@@ -124,7 +124,22 @@ impl Gpu {
             recorder: Recorder::default(),
             profile: options.profile,
             failure,
-        })))
+        }));
+        if found.capabilities.subgroups {
+            let in_order = lanes::in_order(&gpu).await?;
+            if let Some(inner) = Rc::get_mut(&mut gpu.0) {
+                // Nothing of it counts.
+                inner.pipelines = PipelineCache::default();
+                inner.memory.set(MemoryUse::default());
+                inner.submits.set(0);
+                if !in_order {
+                    found.capabilities.subgroups = false;
+                    found.settle(options.adapter.tier)?;
+                    (inner.info, inner.capabilities) = (found.info, found.capabilities);
+                }
+            }
+        }
+        Ok(gpu)
     }
 
     /// What this device is.

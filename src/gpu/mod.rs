@@ -7,6 +7,7 @@ mod buffer;
 mod device;
 mod error;
 mod int8_dot;
+mod lanes;
 mod pipeline;
 mod plan;
 #[cfg(target_arch = "wasm32")]

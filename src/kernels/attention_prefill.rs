@@ -31,6 +31,10 @@ impl Attention {
                 true => include_str!("../../shaders/lib/carry.wgsl"),
                 false => include_str!("../../shaders/lib/carry_none.wgsl"),
             });
+        let source = match capabilities.subgroups {
+            true => source.subgroups().fragment(include_str!("../../shaders/lib/share_subgroup.wgsl")),
+            false => source.fragment(include_str!("../../shaders/lib/share_shared.wgsl")),
+        };
         let bindings = [Read, Read, Read, ReadWrite, Read, ReadWrite];
         let shader = self.kv_type.read_quads(source).build(
             "attention_prefill",
