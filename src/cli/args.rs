@@ -342,6 +342,9 @@ pub struct ShadersArgs {
     /// Position of the decode step
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub position: u32,
+    /// Choose kernels as for GPUs of this maker (amd, apple, arm, intel, nvidia, qualcomm) [default: for the GPU at hand]
+    #[arg(long, value_name = "MAKER")]
+    pub maker: Option<String>,
     /// Tokens that prompt and answer may have together [default: the model's own, at most 131072]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,

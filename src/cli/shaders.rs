@@ -5,7 +5,8 @@ use super::exit::Failure;
 use super::model::ModelFile;
 use super::output;
 use super::steps::Step;
-use kinglet::gpu::{Pipeline, Ran};
+use kinglet::gpu::{Pipeline, Ran, Tier};
+use kinglet::model::{Measure, Tuning, TuningOptions};
 use serde::Serialize;
 use std::path::Path;
 use std::rc::Rc;
@@ -51,7 +52,12 @@ struct Dispatch {
 
 /// Loads the model and writes the files.
 pub fn run(args: &ShadersArgs) -> Result<(), Failure> {
-    let mut loaded = ModelFile::open(&args.model)?.load(&args.device, args.ctx)?;
+    let mut options = args.device.load(args.ctx);
+    if let Some(maker) = &args.maker {
+        let stored = Some(Tuning::of_maker(maker, args.device.gpu().adapter.tier == Some(Tier::APlus)));
+        options.tuning = TuningOptions { stored, measure: Measure::Never, exact: false };
+    }
+    let mut loaded = ModelFile::open(&args.model)?.load_on(args.device.gpu(), options)?;
     let (adapter, tier, model) = (loaded.adapter().to_owned(), loaded.tier().to_owned(), loaded.model);
     let engine = &mut loaded.engine;
     if args.position == 0 || args.position >= engine.context() {

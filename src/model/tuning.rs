@@ -103,6 +103,17 @@ impl Tuning {
         Self { start, shapes: Vec::new() }
     }
 
+    /// The starting points for GPUs of a maker, with or without products of 8 bits, for instruments that plan where there is none.
+    pub fn of_maker(vendor: &str, int8: bool) -> Self {
+        let info = DeviceInfo { vendor: vendor.into(), kind: "discrete".into(), ..DeviceInfo::default() };
+        let mut tuning = Self::table(&info, Capabilities { subgroups: true, f16: true, int8_dot: int8 });
+        if int8 {
+            tuning.start.matvec.arithmetic = Arithmetic::Int8;
+            tuning.start.matmul.arithmetic = Arithmetic::Int8;
+        }
+        tuning
+    }
+
     /// What a stored tuning is valid for: this adapter with its driver or browser, what is used of it, these kernels, and whether 8 bits may be chosen.
     pub fn key(gpu: &Gpu, exact: bool) -> String {
         let DeviceInfo { backend, name, vendor, driver, subgroup_sizes, .. } = gpu.info();

@@ -4,6 +4,8 @@
 #[derive(Debug, Clone, Copy)]
 pub struct Device {
     pub name: &'static str,
+    /// A maker with the same row in the table of kernels to start with (`src/model/tuning.rs`).
+    pub maker: &'static str,
     /// Bytes per second from memory, in GB/s, as the maker states it.
     pub gb_s: f64,
     /// Lane instructions per second, in 10¹²: lanes of f32 arithmetic times clock.
@@ -22,6 +24,7 @@ pub struct Device {
 pub const DEVICES: [Device; 6] = [
     Device {
         name: "Apple M3 (10 cores)",
+        maker: "other",
         gb_s: 100.0,
         tera_instructions: 1.77,
         cores: 10,
@@ -32,6 +35,7 @@ pub const DEVICES: [Device; 6] = [
     },
     Device {
         name: "AMD 780M",
+        maker: "amd",
         gb_s: 89.6,
         tera_instructions: 2.07,
         cores: 12,
@@ -42,6 +46,7 @@ pub const DEVICES: [Device; 6] = [
     },
     Device {
         name: "NVIDIA RTX 4090",
+        maker: "nvidia",
         gb_s: 1008.0,
         tera_instructions: 41.3,
         cores: 128,
@@ -52,6 +57,7 @@ pub const DEVICES: [Device; 6] = [
     },
     Device {
         name: "Adreno 750",
+        maker: "other",
         gb_s: 77.0,
         tera_instructions: 1.39,
         cores: 6,
@@ -62,6 +68,7 @@ pub const DEVICES: [Device; 6] = [
     },
     Device {
         name: "Mali Immortalis-G720 MC12",
+        maker: "other",
         gb_s: 77.0,
         tera_instructions: 2.0,
         cores: 12,
@@ -72,6 +79,7 @@ pub const DEVICES: [Device; 6] = [
     },
     Device {
         name: "Intel Xe-LPG (8 Xe-cores)",
+        maker: "amd",
         gb_s: 119.5,
         tera_instructions: 2.3,
         cores: 8,

@@ -11,16 +11,20 @@ use anyhow::{Context, Result};
 const BANDWIDTH_EFFICIENCY: f64 = 0.8;
 const ALU_EFFICIENCY: f64 = 0.6;
 
+/// Makers with rows of their own in the table of kernels to start with, and all others.
+const MAKERS: [&str; 3] = ["amd", "nvidia", "other"];
+
 /// Where the instructions are counted: the RDNA 3 of a 780M.
 const FAMILY: &str = isa::FAMILIES[1];
 
 /// Prints the counters of the model's steps and the prediction for each device and tier.
 pub fn run(name: &str, position: u32) -> Result<()> {
     setup::setup(setup::Needs { gpu: true, ..setup::Needs::MODEL })?;
-    let variants = isa::variants(name, position)?;
-    for variant in &variants {
-        let code = isa::radv().map(|_| isa::compile(variant, FAMILY)).transpose()?;
-        print(&variant.plan, code.as_ref())?;
+    for maker in MAKERS {
+        for variant in isa::variants(name, position, Some(maker))? {
+            let code = isa::radv().map(|_| isa::compile(&variant, FAMILY)).transpose()?;
+            print(&variant.plan, code.as_ref(), maker)?;
+        }
     }
     println!("\nAssumptions");
     println!(
@@ -31,6 +35,9 @@ pub fn run(name: &str, position: u32) -> Result<()> {
     );
     println!(
         "  a token takes as long as its step, unless steps in flight cannot hide the readback: (step + readback) / steps in flight."
+    );
+    println!(
+        "  Kernels are those of the table for the device's maker, before anything is measured on it; tier A+ has 8 bits everywhere."
     );
     println!("  Prefill is a chunk without the LM head. Encoding on the CPU goes on meanwhile and is not counted.");
     NOTES.lines().for_each(|line| println!("  {line}"));
@@ -94,7 +101,7 @@ impl Device {
     }
 }
 
-fn print(plan: &Plan, code: Option<&Compiled>) -> Result<()> {
+fn print(plan: &Plan, code: Option<&Compiled>, maker: &str) -> Result<()> {
     let step = |name: &str| plan.steps.iter().find(|step| step.step == name).with_context(|| format!("plan.json has no {name}"));
     let (decode, prefill) = (step("decode")?, step("prefill")?);
     println!("\n{}, tier {}{}", plan.model, plan.tier, if plan.subgroups { " with subgroups" } else { "" });
@@ -119,7 +126,7 @@ fn print(plan: &Plan, code: Option<&Compiled>) -> Result<()> {
         "  {:<26} {:>12} {:>7} {:>7} {:>9} {:>12} {:>13} {:>7} {:>7} {:>9}",
         "", "decode tok/s", "memory", "alu", "dispatch", "at 1 flying", "prefill tok/s", "memory", "alu", "dispatch"
     );
-    for device in DEVICES {
+    for device in DEVICES.iter().filter(|device| device.maker == maker) {
         let [one, many] = [device.time(&works[0]), device.time(&works[1])];
         let shares = |time: Time| [time.memory, time.alu, time.dispatch].map(|part| 100.0 * part / time.total);
         let ([m, a, d], [pm, pa, pd]) = (shares(one), shares(many));
@@ -183,7 +190,7 @@ mod tests {
         for device in DEVICES {
             assert!(device.gb_s > 10.0 && device.tera_instructions > 0.1 && device.cores > 0, "{device:?}");
             assert!(device.per_amd_instruction >= 1.0 && device.dispatch_us > 0.0 && device.readback_ms > 0.0, "{device:?}");
-            assert!(device.source.len() > 20, "{device:?}");
+            assert!(device.source.len() > 20 && super::MAKERS.contains(&device.maker), "{device:?}");
         }
     }
 }
