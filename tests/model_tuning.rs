@@ -13,8 +13,8 @@ mod tiny;
 #[path = "common/weights.rs"]
 mod weights;
 
-use kinglet::engine::{AbortSignal, Engine, LoadOptions};
-use kinglet::gpu::{AdapterChoice, Gpu, GpuOptions, Tier};
+use kinglet::engine::{AbortSignal, Engine, Error, LoadOptions, Phase};
+use kinglet::gpu::{AdapterChoice, Gpu, GpuError, GpuOptions, Tier};
 use kinglet::kernels::{Arithmetic, KvType, Variants};
 use kinglet::model::{Measure, TunedBy, Tuning, TuningOptions};
 use kinglet::weights::source::MemorySource;
@@ -74,6 +74,28 @@ fn what_is_measured_is_kept_and_changes_no_answer() {
         assert_eq!((by, &all.shapes[..part.shapes.len()]), (TunedBy::Measured, &part.shapes[..]));
         assert_eq!(all.shapes.last().map(|(shape, _)| shape), Some(&missing));
     }
+}
+
+/// What happens when the weights are there and measuring begins.
+fn interrupted(gpu: &Gpu, interrupt: &dyn Fn(&AbortSignal)) -> Error {
+    let (bytes, _) = Tiny::default().build(1);
+    let mut source = MemorySource::new("tiny.gguf", bytes);
+    let tuning = TuningOptions { measure: Measure::Everywhere, ..TuningOptions::default() };
+    let (options, abort) = (LoadOptions { tuning, ..LoadOptions::default() }, AbortSignal::new());
+    let mut progress = |progress: kinglet::engine::Progress| {
+        if progress.phase == Phase::Compile {
+            interrupt(&abort);
+        }
+    };
+    block_on(Engine::load(gpu.clone(), &mut source, options, &mut progress, &abort)).expect_err("it was interrupted")
+}
+
+#[test]
+fn measuring_ends_with_an_abort_and_with_the_device() {
+    let gpu = gpu::open();
+    assert!(matches!(interrupted(&gpu, &|abort| abort.abort()), Error::Aborted));
+    let error = interrupted(&gpu, &|_| gpu.destroy());
+    assert!(matches!(error, Error::Gpu(GpuError::DeviceLost { .. })), "{error:?}");
 }
 
 #[test]

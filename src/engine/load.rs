@@ -129,7 +129,8 @@ impl Engine {
         };
         let weights = WeightLoader::new(&gpu, &config, context, options.kv_type, &gguf.tensors).load(source, report).await?;
         progress(Progress { phase: Phase::Compile, loaded, total });
-        let model = Model::new(&gpu, config, weights, context, options.kv_type, options.tuning).await?;
+        let stop = || abort.is_aborted();
+        let model = Model::new(&gpu, config, weights, context, options.kv_type, options.tuning, &stop).await?;
         gpu.idle().await?;
         if abort.is_aborted() {
             return Err(Error::Aborted);

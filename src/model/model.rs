@@ -48,7 +48,7 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Tunes the products, and makes the first segment of the KV cache for `context` positions, the activations and all plans.
+    /// Tunes the products, until `stop` says that nobody waits for it any more, and makes the first segment of the KV cache for `context` positions, the activations and all plans.
     ///
     /// # Errors
     /// [`GpuError`] if the device has no room or fails while it is measured.
@@ -59,8 +59,9 @@ impl Model {
         context: u32,
         kv_type: KvType,
         tuning: TuningOptions,
+        stop: &dyn Fn() -> bool,
     ) -> Result<Self, GpuError> {
-        let (tuning, tuned_by) = tuner::tune(gpu, &mut weights, tuning).await?;
+        let (tuning, tuned_by) = tuner::tune(gpu, &mut weights, tuning, stop).await?;
         tuning.apply(&mut weights);
         let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
         let planner = Planner { gpu, config: &config, weights: &weights, space: &space, segment: 0 };

@@ -128,11 +128,16 @@ fn products(weights: &mut Weights) -> Vec<(ProductShape, Product)> {
     found
 }
 
-/// The tuning of a model as `options` want it, and where it comes from.
+/// The tuning of a model as `options` want it, and where it comes from. Nothing more is measured once `stop` says so.
 ///
 /// # Errors
 /// The failure that the device reported.
-pub(super) async fn tune(gpu: &Gpu, weights: &mut Weights, options: TuningOptions) -> Result<(Tuning, TunedBy), GpuError> {
+pub(super) async fn tune(
+    gpu: &Gpu,
+    weights: &mut Weights,
+    options: TuningOptions,
+    stop: &dyn Fn() -> bool,
+) -> Result<(Tuning, TunedBy), GpuError> {
     let (info, capabilities) = (gpu.info(), gpu.capabilities());
     let (mut tuning, mut tuned_by) = match options.stored {
         Some(stored) => (stored.checked(info, capabilities), TunedBy::Stored),
@@ -146,7 +151,7 @@ pub(super) async fn tune(gpu: &Gpu, weights: &mut Weights, options: TuningOption
         Measure::Gpus => info.kind != "cpu",
         Measure::Everywhere => true,
     };
-    if measures && measure(gpu, weights, &mut tuning, capabilities.int8_dot && !options.exact).await? {
+    if measures && measure(gpu, weights, &mut tuning, capabilities.int8_dot && !options.exact, stop).await? {
         tuned_by = TunedBy::Measured;
     }
     Ok((tuning, tuned_by))
@@ -156,7 +161,13 @@ pub(super) async fn tune(gpu: &Gpu, weights: &mut Weights, options: TuningOption
 ///
 /// # Errors
 /// The failure that the device reported.
-async fn measure(gpu: &Gpu, weights: &mut Weights, tuning: &mut Tuning, int8: bool) -> Result<bool, GpuError> {
+async fn measure(
+    gpu: &Gpu,
+    weights: &mut Weights,
+    tuning: &mut Tuning,
+    int8: bool,
+    stop: &dyn Fn() -> bool,
+) -> Result<bool, GpuError> {
     let mut unknown = products(weights);
     unknown.retain(|(shape, _)| tuning.shapes.iter().all(|(known, _)| known != shape));
     let limits = gpu.limits();
@@ -180,7 +191,7 @@ async fn measure(gpu: &Gpu, weights: &mut Weights, tuning: &mut Tuning, int8: bo
     let step = gpu.upload("tuning: step", &[Step { position: 0, rows: TOKENS, drawn: 0, token: 0 }])?;
     let capabilities = gpu.capabilities();
     let least_subgroup = gpu.info().subgroup_sizes.map_or(4, |[least, _]| least);
-    let mut watch = Stopwatch::new(gpu).await?;
+    let mut watch = Stopwatch::new(gpu, stop).await?;
     let mut measured = false;
     for (shape, Product { format, columns, shards, many, .. }) in unknown {
         let mut variants = tuning.start;
@@ -219,6 +230,7 @@ async fn measure(gpu: &Gpu, weights: &mut Weights, tuning: &mut Tuning, int8: bo
 /// Times candidates within the budget.
 struct Stopwatch<'a> {
     gpu: &'a Gpu,
+    stop: &'a dyn Fn() -> bool,
     /// What a submit takes besides its work, where the clock has to do.
     idle: f64,
     spent: f64,
@@ -226,8 +238,8 @@ struct Stopwatch<'a> {
 }
 
 impl<'a> Stopwatch<'a> {
-    async fn new(gpu: &'a Gpu) -> Result<Self, GpuError> {
-        let mut watch = Self { gpu, idle: 0.0, spent: 0.0, begun: Instant::now() };
+    async fn new(gpu: &'a Gpu, stop: &'a dyn Fn() -> bool) -> Result<Self, GpuError> {
+        let mut watch = Self { gpu, stop, idle: 0.0, spent: 0.0, begun: Instant::now() };
         if !gpu.has_timestamps() {
             let mut idle = f64::INFINITY;
             for _ in 0..3 {
@@ -272,7 +284,7 @@ impl<'a> Stopwatch<'a> {
         let mut best: Option<(T, f64)> = None;
         let mut repeats = None;
         for variant in candidates {
-            if self.is_over() && !must {
+            if (self.stop)() || self.is_over() && !must {
                 return Ok(None);
             }
             let timed = gpu.attempt(async || {
