@@ -22,7 +22,8 @@ struct Sums {
   s15: vec4<f32>,
 }
 
-// A sum and four more products, one after the other, so that each is one fused operation where there are such.
+// A sum and four more products, one after the other, so that each is one fused operation where there are such. Row by row, so that even a simple
+// compiler keeps a row's sum in a register meanwhile.
 fn summed(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
   return vec4<f32>(
     (((sum.x + x.x * w[0].x) + x.y * w[1].x) + x.z * w[2].x) + x.w * w[3].x,
