@@ -52,7 +52,8 @@ fn main(
   var sums = Sums();
   var block = quad * (UNITS / UNITS_PER_BLOCK);
   var scales = Scales();
-  // One loop, not one within another: SwiftShader goes through a loop's body once more than it turns, and copies every sum that leaves it.
+  // One loop, not one within another: SwiftShader goes through the body of a `for` once more than it turns, and copies the
+  // sums in every turn.
   for (var unit = 0u; unit < UNITS; unit++) {
     // The first of a block.
     if ((unit & (UNITS_PER_BLOCK - 1u)) == 0u) {
