@@ -97,7 +97,7 @@ impl Tuning {
         let arithmetic = match software {
             true if capabilities.int8_dot => Arithmetic::Int8,
             // SwiftShader, whose subgroups are of 4 lanes, shifts one of them after the other.
-            true if matches!(info.subgroup_sizes, Some([4, _])) => Arithmetic::Unshifted,
+            true if capabilities.subgroups && lanes == 4 => Arithmetic::Unshifted,
             _ => Arithmetic::F32,
         };
         let start = Variants {
