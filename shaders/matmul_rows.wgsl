@@ -50,13 +50,19 @@ fn main(
   let tokens = min(vec4<u32>(first_token + lane % LANES) + LANES * vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(step.rows - 1u));
   let rows = tokens * X_STRIDE;
   var sums = Sums();
-  for (var first = 0u; first < UNITS; first += UNITS_PER_BLOCK) {
-    let scales = block_scales((quad * UNITS + first) / UNITS_PER_BLOCK);
-    for (var unit = first; unit < first + UNITS_PER_BLOCK; unit++) {
-      let w = unit_quants(quad * UNITS + unit);
-      add(&sums, scaled(w.lo, scales), rows, 2u * unit);
-      add(&sums, scaled(w.hi, scales), rows, 2u * unit + 1u);
+  var block = quad * (UNITS / UNITS_PER_BLOCK);
+  var scales = Scales();
+  // One loop, not one within another: SwiftShader goes through the body of a `for` once more than it turns, and copies the
+  // sums in every turn.
+  for (var unit = 0u; unit < UNITS; unit++) {
+    // The first of a block.
+    if ((unit & (UNITS_PER_BLOCK - 1u)) == 0u) {
+      scales = block_scales(block);
+      block++;
     }
+    let w = unit_quants(quad * UNITS + unit);
+    add(&sums, scaled(w.lo, scales), rows, 2u * unit);
+    add(&sums, scaled(w.hi, scales), rows, 2u * unit + 1u);
   }
   finish_four(index, lane, own / 2u, first_token, 0u, sums.s0, sums.s1, sums.s2, sums.s3);
   finish_four(index, lane, own / 2u, first_token, 4u, sums.s4, sums.s5, sums.s6, sums.s7);

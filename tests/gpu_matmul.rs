@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, SORTS, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Finish, Format, Matmul, MatmulVariant, Outcome, Step, Tiling, matvec_reference};
+use kinglet::kernels::{Arithmetic, Finish, Format, Matmul, MatmulVariant, Outcome, Step, Tiling, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -17,17 +17,22 @@ const TOLERANCE: f64 = 5e-7;
 /// What a kernel must neither read nor write.
 const UNTOUCHED: f32 = 1e30;
 
-/// Runs `kernel` in every tiling that the device has on `tokens` rows in buffers that hold three rows more.
+/// Runs `kernel` in every tiling that the device has, and where `tokens` is odd with weights read in both ways, on `tokens` rows in buffers that
+/// hold three rows more.
 fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
     let least_subgroup = gpu.info().subgroup_sizes.map_or(0, |[least, _]| least);
     let rows = [4, 8].into_iter().filter(|lanes| *lanes <= least_subgroup).map(|lanes| Tiling::Rows { lanes });
     for tiling in [Tiling::Shared].into_iter().chain(rows) {
-        let variant = MatmulVariant { tiling, ..MatmulVariant::default() };
-        check_tiling(gpu, random, Matmul { variant, ..kernel }, tokens);
+        let before = random.0;
+        for arithmetic in [Arithmetic::F32, Arithmetic::Unshifted].into_iter().take(1 + tokens as usize % 2) {
+            // The same numbers.
+            random.0 = before;
+            check_variant(gpu, random, Matmul { variant: MatmulVariant { tiling, arithmetic }, ..kernel }, tokens);
+        }
     }
 }
 
-fn check_tiling(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
+fn check_variant(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
     let [rows, k, capacity] = [kernel.rows, kernel.k, tokens + 3].map(|n| n as usize);
     let Finish::Store { y_stride, y_first, accumulate } = kernel.finish else { panic!("{kernel:?} does not store") };
     let [x_stride, y_stride, y_first] = [kernel.x_stride, y_stride, y_first].map(|n| n as usize);

@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run};
 use common::weights::{Matrix, SORTS, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Finish, Format, Matvec, MatvecVariant, Outcome, Step, matvec_reference};
+use kinglet::kernels::{Arithmetic, Finish, Format, Matvec, MatvecVariant, Outcome, Step, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -18,6 +18,12 @@ const TOLERANCE: f64 = 5e-7;
 const UNTOUCHED: f32 = 1e30;
 
 fn check(gpu: &Gpu, random: &mut Random, kernel: Matvec) {
+    for arithmetic in [Arithmetic::F32, Arithmetic::Unshifted].into_iter().take(if kernel.vectors == 1 { 2 } else { 1 }) {
+        check_variant(gpu, random, Matvec { variant: MatvecVariant { arithmetic, ..kernel.variant }, ..kernel });
+    }
+}
+
+fn check_variant(gpu: &Gpu, random: &mut Random, kernel: Matvec) {
     let [rows, k, vectors] = [kernel.rows, kernel.k, kernel.vectors].map(|n| n as usize);
     let Finish::Store { y_stride, y_first, accumulate } = kernel.finish else { panic!("{kernel:?} does not store") };
     let [x_stride, y_stride, y_first] = [kernel.x_stride, y_stride, y_first].map(|n| n as usize);

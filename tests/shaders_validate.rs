@@ -28,8 +28,8 @@ fn outcomes(shaders: &mut Vec<Shader>, format: Format, outcome: Outcome, finish:
             let matmul =
                 Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, variant: Default::default(), outcome, finish };
             shaders.push(matmul.dispatch(TIER_C).shader);
-            for lanes in [4, 8] {
-                let variant = MatmulVariant { tiling: Tiling::Rows { lanes }, ..Default::default() };
+            for (lanes, arithmetic) in [(4, Arithmetic::F32), (8, Arithmetic::F32), (4, Arithmetic::Unshifted)] {
+                let variant = MatmulVariant { tiling: Tiling::Rows { lanes }, arithmetic };
                 shaders.push(Matmul { variant, ..matmul }.dispatch(SUBGROUPS).shader);
             }
         }

@@ -22,7 +22,13 @@ struct Sums {
   s15: vec4<f32>,
 }
 
-// A sum and four more products, one after the other, so that each is one fused operation where there are such.
+// A sum and four more products, one after the other, so that each is one fused operation where there are such. Row by row, so that even a simple
+// compiler keeps a row's sum in a register meanwhile.
 fn summed(sum: vec4<f32>, w: mat4x4<f32>, x: vec4<f32>) -> vec4<f32> {
-  return (((sum + w[0] * x.x) + w[1] * x.y) + w[2] * x.z) + w[3] * x.w;
+  return vec4<f32>(
+    (((sum.x + x.x * w[0].x) + x.y * w[1].x) + x.z * w[2].x) + x.w * w[3].x,
+    (((sum.y + x.x * w[0].y) + x.y * w[1].y) + x.z * w[2].y) + x.w * w[3].y,
+    (((sum.z + x.x * w[0].z) + x.y * w[1].z) + x.z * w[2].z) + x.w * w[3].z,
+    (((sum.w + x.x * w[0].w) + x.y * w[1].w) + x.z * w[2].w) + x.w * w[3].w,
+  );
 }

@@ -346,6 +346,7 @@ impl Format {
         let layout = self.layout();
         let columns = match arithmetic {
             Arithmetic::F32 => include_str!("../../shaders/lib/columns.wgsl"),
+            Arithmetic::Unshifted => include_str!("../../shaders/lib/columns_unshifted.wgsl"),
             Arithmetic::Int8 => include_str!("../../shaders/lib/columns_codes.wgsl"),
         };
         let source = source

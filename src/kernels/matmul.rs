@@ -57,7 +57,7 @@ impl Matmul {
             (Tiling::Shared, arithmetic) => {
                 let source = source.uint("UNITS", self.k / 8).uint("TILE_TOKENS", self.tile_tokens);
                 match arithmetic {
-                    Arithmetic::F32 => (source, "matmul", include_str!("../../shaders/matmul.wgsl")),
+                    Arithmetic::F32 | Arithmetic::Unshifted => (source, "matmul", include_str!("../../shaders/matmul.wgsl")),
                     Arithmetic::Int8 => (source, "matmul_int8", include_str!("../../shaders/matmul_int8.wgsl")),
                 }
             }
@@ -89,7 +89,7 @@ impl Matmul {
             }
         };
         let source = match self.arithmetic() {
-            Arithmetic::F32 => source,
+            Arithmetic::F32 | Arithmetic::Unshifted => source,
             Arithmetic::Int8 => source.fragment(include_str!("../../shaders/lib/int8.wgsl")),
         };
         let shader = self.finish.source(source, &self.outcome).build(name, kernel, &bindings);
@@ -122,7 +122,7 @@ impl Matmul {
     /// The tiling that there is: [`Tiling::Rows`] needs subgroups of its size, reads no lists of experts, and multiplies in f32.
     fn tiling(&self, capabilities: Capabilities) -> Tiling {
         match self.experts {
-            None if capabilities.subgroups && self.arithmetic() == Arithmetic::F32 => self.variant.tiling,
+            None if capabilities.subgroups && self.arithmetic() != Arithmetic::Int8 => self.variant.tiling,
             _ => Tiling::Shared,
         }
     }

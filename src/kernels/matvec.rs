@@ -111,7 +111,7 @@ impl Matvec {
     fn pair(&self, source: Source) -> Source {
         let source = source.fragment(include_str!("../../shaders/lib/pair.wgsl"));
         match self.arithmetic() {
-            Arithmetic::F32 => source.fragment(include_str!("../../shaders/lib/pair_f32.wgsl")),
+            Arithmetic::F32 | Arithmetic::Unshifted => source.fragment(include_str!("../../shaders/lib/pair_f32.wgsl")),
             Arithmetic::Int8 => source
                 .fragment(include_str!("../../shaders/lib/int8.wgsl"))
                 .fragment(include_str!("../../shaders/lib/pair_int8.wgsl")),
@@ -122,7 +122,7 @@ impl Matvec {
     /// inputs of 8 bits they are a block of inputs.
     fn run(&self) -> u32 {
         match self.arithmetic() {
-            Arithmetic::F32 => (self.format.scale_columns() / 8).min(if self.vectors == 1 { 4 } else { 2 }),
+            Arithmetic::F32 | Arithmetic::Unshifted => (self.format.scale_columns() / 8).min(if self.vectors == 1 { 4 } else { 2 }),
             Arithmetic::Int8 => self.format.int8_columns() / 8,
         }
     }

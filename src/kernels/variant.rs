@@ -9,6 +9,8 @@ pub enum Arithmetic {
     /// In f32: exact but for rounding.
     #[default]
     F32,
+    /// The same numbers, but bytes of weights are not shifted: for devices that shift vectors slowly.
+    Unshifted,
     /// Inputs rounded to 8 bits, [`Format::int8_columns`] sharing a scale: `dot4I8Packed`. With formats without
     /// [codes](Format::has_int8) it is [`Arithmetic::F32`].
     Int8,
@@ -17,7 +19,7 @@ pub enum Arithmetic {
 impl Arithmetic {
     /// What products with weights of a format use instead of it: f32, where the format has no codes of 8 bits.
     pub(super) fn with(self, format: Format) -> Self {
-        if format.has_int8() { self } else { Self::F32 }
+        if self == Self::Int8 && !format.has_int8() { Self::F32 } else { self }
     }
 }
 

@@ -94,7 +94,12 @@ impl Tuning {
             "nvidia" => 128,
             _ => 64,
         };
-        let arithmetic = if software && capabilities.int8_dot { Arithmetic::Int8 } else { Arithmetic::F32 };
+        let arithmetic = match software {
+            true if capabilities.int8_dot => Arithmetic::Int8,
+            // SwiftShader, whose subgroups are of 4 lanes, shifts one of them after the other.
+            true if capabilities.subgroups && lanes == 4 => Arithmetic::Unshifted,
+            _ => Arithmetic::F32,
+        };
         let start = Variants {
             // Two cores are busy with any number of workgroups, and pay for every reduction.
             matvec: MatvecVariant { workgroup, spread: if software { 1 } else { 0 }, arithmetic },
@@ -125,7 +130,7 @@ impl Tuning {
     /// Without what this device or this version cannot run, whoever stored it.
     pub fn checked(mut self, info: &DeviceInfo, capabilities: Capabilities) -> Self {
         let start = Self::table(info, capabilities).start;
-        let arithmetic = |arithmetic| arithmetic == Arithmetic::F32 || capabilities.int8_dot;
+        let arithmetic = |arithmetic| arithmetic != Arithmetic::Int8 || capabilities.int8_dot;
         let least = info.subgroup_sizes.map_or(4, |[least, _]| least);
         for Variants { matvec, matmul } in self.shapes.iter_mut().map(|(_, variants)| variants).chain([&mut self.start]) {
             let spread = matvec.spread == 0 || matvec.spread.is_power_of_two();
@@ -151,9 +156,12 @@ impl Tuning {
 
     /// As [`TuningOptions::exact`] wants it.
     pub fn exact(mut self) -> Self {
-        for variants in self.shapes.iter_mut().map(|(_, variants)| variants).chain([&mut self.start]) {
-            variants.matvec.arithmetic = Arithmetic::F32;
-            variants.matmul.arithmetic = Arithmetic::F32;
+        for Variants { matvec, matmul } in self.shapes.iter_mut().map(|(_, variants)| variants).chain([&mut self.start]) {
+            for arithmetic in [&mut matvec.arithmetic, &mut matmul.arithmetic] {
+                if *arithmetic == Arithmetic::Int8 {
+                    *arithmetic = Arithmetic::F32;
+                }
+            }
         }
         self
     }
