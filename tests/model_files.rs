@@ -214,14 +214,16 @@ fn a_models_cost_is_known_before_it_is_loaded() {
     let gated = Tiny { formats: [Format::Q4_0; 3], up_format: Some(Format::Q5_0), vocab: 8000, ..Tiny::default() };
     let apart = Tiny { up_format: Some(Format::F16), ..Tiny::default() };
     let folder = folder("costs");
-    for (name, tiny) in [("mixed.gguf", mixed), ("gated.gguf", gated), ("apart.gguf", apart)] {
+    // More than is reserved at first.
+    let long = Tiny { context: 9000, ..Tiny::default() };
+    for (name, tiny) in [("mixed.gguf", mixed), ("gated.gguf", gated), ("apart.gguf", apart), ("long.gguf", long)] {
         std::fs::write(folder.join(name), tiny.build(7).0).expect("a file is written");
     }
     let open = |name: &str| match name.strip_suffix(".gguf") {
         Some(_) => block_on(open_model(&mut Folder::new(&folder), Some(name), "", Quantize::None)),
         None => block_on(open_model(&mut saved(name), None, name, Quantize::None)),
     };
-    for name in ["llama", "gemma2", "mixtral", "phi3", "mistral", "mixed.gguf", "gated.gguf", "apart.gguf"] {
+    for name in ["llama", "gemma2", "mixtral", "phi3", "mistral", "mixed.gguf", "gated.gguf", "apart.gguf", "long.gguf"] {
         let mut opened = open(name).expect("the model opens");
         let config = ModelConfig::from_gguf(&opened.gguf.metadata, &opened.gguf.tensors).expect("a known family");
         let cost = Cost::of(&config, &opened.gguf.tensors, config.default_context(), KvType::F32);
@@ -235,8 +237,11 @@ fn a_models_cost_is_known_before_it_is_loaded() {
         assert!(off < 0.02, "{name}: weights of {weights} bytes should be {}", cost.weight_bytes());
         // All but the staging buffer, which is gone again, and what every engine has.
         let held = gpu.memory().current - before;
-        let expected = cost.total_bytes() - cost.staging_bytes;
+        let expected = cost.loaded_bytes() - cost.staging_bytes;
         let off = expected.abs_diff(held) as f64 / held as f64;
         assert!(off < 0.02, "{name}: {held} bytes should be {expected}");
+        let mut engine = engine;
+        block_on(engine.model_mut().reserve(config.context)).expect("there is room");
+        assert_eq!((engine.model().kv_bytes(), engine.model().reserved()), (cost.kv_bytes, engine.context()), "{name}");
     }
 }

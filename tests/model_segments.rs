@@ -95,7 +95,7 @@ fn segments_answer_as_one_buffer_does() {
             assert_eq!(grown.model().kv_bytes(), all, "{name}: what has grown is no more than what is made at once");
             // One dispatch more a segment and layer that attends to all.
             let [one, four] = [SEGMENT - 1, CONTEXT - 1].map(|position| grown.model().dispatches_of_blocks(position));
-            let layers = (0..golden_layers(&grown)).filter(|layer| grown.config().window_of(*layer) == 0).count();
+            let layers = (0..grown.config().layers).filter(|layer| grown.config().window_of(*layer) == 0).count();
             assert_eq!(four, one + 3 * layers, "{name}");
             let [a, b] = [&mut grown, &mut whole].map(|engine| logits(engine, &text, text.len() - 240));
             for (position, (a, b)) in a.iter().zip(&b).enumerate() {
@@ -104,10 +104,6 @@ fn segments_answer_as_one_buffer_does() {
             }
         }
     }
-}
-
-fn golden_layers(engine: &Engine) -> u32 {
-    engine.config().layers
 }
 
 /// A device that has no room for a second segment.
@@ -130,14 +126,22 @@ fn lack_of_memory_ends_an_answer_and_nothing_else() {
         Err(Error::Gpu(GpuError::OutOfMemory { in_use })) => assert_eq!(in_use, used.current),
         other => panic!("{other:?}"),
     }
-    assert_eq!((engine.model().reserved(), gpu.memory().current), (SEGMENT, used.current));
+    assert_eq!((engine.model().reserved(), engine.room(), gpu.memory().current), (SEGMENT, SEGMENT, used.current));
     let again = answer(&mut engine, &text[..250], 100).expect("an answer");
     assert_eq!((again.ids, again.cached_tokens), (cut.ids.clone(), 249));
+
+    // One segment more would fit, and not a second: it does not stay.
+    drop(filler);
+    let segment = engine.model().kv_bytes();
+    let filler = gpu.buffer("filler", limit - gpu.memory().current - segment - segment / 2).expect("so much is there");
+    let used = gpu.memory().current;
+    answer(&mut engine, &[&text[..], &text[..90]].concat(), 5).expect_err("there is no room");
+    assert_eq!((engine.model().reserved(), engine.room(), gpu.memory().current), (SEGMENT, SEGMENT, used));
 
     // With room again it goes on from there.
     drop(filler);
     let whole = answer(&mut engine, &text[..250], 100).expect("an answer");
     assert_eq!((whole.finish_reason, &whole.ids[..cut.ids.len()]), (FinishReason::Length, &cut.ids[..]));
-    assert_eq!((whole.ids.len(), engine.model().reserved()), (100, 2 * SEGMENT));
+    assert_eq!((whole.ids.len(), engine.model().reserved(), engine.room()), (100, 2 * SEGMENT, CONTEXT));
     answer(&mut engine, &text, 5).expect("an answer");
 }

@@ -79,6 +79,11 @@ fn matrices(shaders: &mut Vec<Shader>) {
     products(shaders, format, Finish::Logits { vocab: 576, first: 0, partial_first: 0 });
 }
 
+fn lanes(shaders: &mut Vec<Shader>) {
+    let wgsl = format!("const WORKGROUP: u32 = 64u;\n{}", include_str!("../shaders/lanes.wgsl"));
+    shaders.push(Shader { name: "lanes", wgsl, bindings: vec![Access::ReadWrite], subgroups: true });
+}
+
 fn attention(shaders: &mut Vec<Shader>) {
     for kv_type in KvType::ALL {
         for (heads, kv_heads, head_dim) in [(9, 3, 64), (14, 2, 64), (32, 8, 128), (8, 1, 256), (4, 4, 80), (4, 4, 96_u32)] {
@@ -316,6 +321,7 @@ fn all() -> Vec<Shader> {
     int8(&mut shaders);
     matrices(&mut shaders);
     attention(&mut shaders);
+    lanes(&mut shaders);
     endings(&mut shaders);
     scores(&mut shaders);
     experts(&mut shaders);

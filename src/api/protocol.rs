@@ -218,7 +218,7 @@ pub struct EngineInfo {
     pub tuned_by: String,
     /// Bytes of the weights on the GPU.
     pub weight_bytes: u64,
-    /// Bytes of everything on the GPU, the most it ever was.
+    /// Bytes of everything on the GPU when the model was loaded; the KV cache grows with conversations.
     pub gpu_bytes: u64,
     /// Most bytes the WASM heap ever had.
     pub wasm_peak_bytes: u64,

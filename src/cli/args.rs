@@ -201,7 +201,7 @@ pub struct AnswerArgs {
     /// End the answer before this text; may be given several times
     #[arg(long, value_name = "STR", value_parser = NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
-    /// Tokens that prompt and answer may have together [default: the model's own, at most 131072]
+    /// Tokens that prompt and answer may have together [default: the model's own (LongRoPE: its original one), at most 131072]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
 }
@@ -342,10 +342,10 @@ pub struct ShadersArgs {
     /// Position of the decode step
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub position: u32,
-    /// Choose kernels as for GPUs of this maker (amd, apple, arm, intel, nvidia, qualcomm) [default: for the GPU at hand]
+    /// Choose kernels as for GPUs of this maker (amd, apple, arm, intel, nvidia, qualcomm, other) [default: for the GPU at hand]
     #[arg(long, value_name = "MAKER")]
     pub maker: Option<String>,
-    /// Tokens that prompt and answer may have together [default: the model's own, at most 131072]
+    /// Tokens that prompt and answer may have together [default: the model's own (LongRoPE: its original one), at most 131072]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
     #[command(flatten)]
@@ -357,7 +357,7 @@ pub struct ShadersArgs {
 pub struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Tokens that prompt and answer may have together [default: the model's own, at most 4096]
+    /// Tokens that prompt and answer may have together [default: as for loading, and what it takes at first]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
     /// Number type of the KV cache

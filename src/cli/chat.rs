@@ -1,14 +1,15 @@
 //! `kinglet chat`: a conversation in the terminal, or through a pipe with one message a line.
 
 use super::args::{AnswerArgs, ChatArgs};
-use super::conversation::{Conversation, is_full};
+use super::conversation::{self, Conversation};
 use super::exit::Failure;
 use super::generate::summary;
 use super::input::{Input, Line};
 use super::interrupt::Interrupt;
 use super::model::{Loaded, ModelFile};
 use super::output::{self, Stream, note};
-use kinglet::engine::{FinishReason, Generation};
+use kinglet::engine::{Error, FinishReason, Generation};
+use kinglet::gpu::GpuError;
 use pollster::block_on;
 
 const HELP: &str = "\
@@ -134,24 +135,31 @@ impl Chat<'_> {
     fn try_answer(&mut self, user: String) -> Result<(), Failure> {
         let abort = self.interrupt.arm();
         let engine = &mut self.loaded.engine;
-        let fitted = self.conversation.fit(engine, &user, self.args.max_tokens)?;
-        if fitted.dropped > 0 {
-            let (context, dropped) = (engine.context(), fitted.dropped);
-            let turns = if dropped == 1 { "turn was" } else { "turns were" };
-            note(format_args!(
-                "[The context of {context} tokens is full: the oldest {dropped} {turns} dropped. --ctx makes it larger.]"
-            ));
-        }
         let mut stream = Stream::new(&abort);
-        let generation = block_on(engine.answer(&fitted.ids, &self.args.params(), &mut |delta, _| stream.push(delta), &abort))?;
+        let generation = loop {
+            let room = engine.room();
+            let fitted = self.conversation.fit(engine, &user, self.args.max_tokens)?;
+            if fitted.dropped > 0 {
+                let (limit, dropped) = (conversation::limit(engine), fitted.dropped);
+                let turns = if dropped == 1 { "turn was" } else { "turns were" };
+                note(format_args!("[The oldest {dropped} {turns} dropped: {limit}.]"));
+            }
+            match block_on(engine.answer(&fitted.ids, &self.args.params(), &mut |delta, _| stream.push(delta), &abort)) {
+                // The GPU had no room for the prompt, as is known now: it has for a shorter one.
+                Err(Error::Gpu(GpuError::OutOfMemory { .. })) if engine.room() < room => {}
+                generation => break generation?,
+            }
+        };
         stream.finish()?;
         output::line(format_args!(""))?;
         match generation.finish_reason {
             FinishReason::Abort => note(format_args!("[stopped]")),
-            FinishReason::Length if is_full(engine, &generation) => {
-                note(format_args!("[The answer ends here because the context of {} tokens is full.]", engine.context()));
+            FinishReason::Length => {
+                if let Some(full) = conversation::full(engine, &generation) {
+                    note(format_args!("[The answer ends here because {full}.]"));
+                }
             }
-            FinishReason::Stop | FinishReason::Length => {}
+            FinishReason::Stop => {}
         }
         if self.terminal {
             note(format_args!("{}", summary(&generation)));

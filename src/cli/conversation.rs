@@ -69,7 +69,7 @@ impl Conversation {
 
     /// As [`Self::encode`], and drops the oldest turns until there is room for an answer.
     pub fn fit(&mut self, engine: &Engine, user: &str, max_tokens: Option<u32>) -> Result<Fitted, Failure> {
-        let context = engine.context();
+        let context = engine.room();
         let reserve = max_tokens.unwrap_or(ANSWER_TOKENS).min(context / 4).max(1);
         let room = (context - reserve) as usize;
         let before = self.len();
@@ -91,8 +91,19 @@ fn now() -> Option<LocalTime> {
     Some(LocalTime::from_unix(since.as_secs().try_into().ok()?))
 }
 
-/// The answer ended because the context did.
-pub fn is_full(engine: &Engine, generation: &Generation) -> bool {
+/// What is full, if the answer ended for that.
+pub fn full(engine: &Engine, generation: &Generation) -> Option<String> {
     let total = generation.prompt_tokens + generation.ids.len();
-    generation.finish_reason == FinishReason::Length && total >= engine.context() as usize
+    if generation.finish_reason != FinishReason::Length || total < engine.room() as usize {
+        return None;
+    }
+    Some(limit(engine))
+}
+
+/// What there is room for, and why no more.
+pub fn limit(engine: &Engine) -> String {
+    match (engine.room(), engine.context()) {
+        (room, context) if room < context => format!("the GPU has no memory for more than {room} tokens of context"),
+        (_, context) => format!("the context of {context} tokens is full"),
+    }
 }

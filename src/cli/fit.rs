@@ -3,7 +3,7 @@
 use super::args::InspectArgs;
 use super::exit::Failure;
 use super::output::{self, bytes};
-use kinglet::engine::{Cost, Error, RESERVED_CONTEXT};
+use kinglet::engine::{Cost, Error};
 use kinglet::gpu::{DeviceInfo, GpuError};
 use kinglet::model::ModelConfig;
 use kinglet::weights::gguf::TensorInfo;
@@ -50,7 +50,7 @@ pub fn fit(args: &InspectArgs, device: Option<&DeviceInfo>, config: &ModelConfig
     let context = match args.ctx {
         Some(wanted) if wanted > config.context => return Err(Error::ContextTooLarge { wanted, trained: config.context }.into()),
         Some(wanted) => wanted,
-        None => config.default_context().min(RESERVED_CONTEXT),
+        None => config.default_context(),
     };
     let kv_type = args.kv_type.get();
     let cost = Cost::of(config, tensors, context, kv_type);
@@ -65,9 +65,14 @@ pub fn fit(args: &InspectArgs, device: Option<&DeviceInfo>, config: &ModelConfig
             bytes(binding)
         ));
     }
-    let too_large = cost.total_bytes() > budget;
+    // Who asks about a context wants all of it; otherwise what matters is whether the model loads.
+    let total_bytes = if args.ctx.is_some() { cost.total_bytes() } else { cost.loaded_bytes() };
+    let too_large = total_bytes > budget;
     if too_large {
-        notes.push(format!("it takes {} more than there is", bytes(cost.total_bytes() - budget)));
+        notes.push(format!("it takes {} more than there is", bytes(total_bytes - budget)));
+    }
+    if !too_large && cost.total_bytes() > budget {
+        notes.push(format!("all of its context would take {} more than there is", bytes(cost.total_bytes() - budget)));
     }
     if too_long || too_large {
         match Cost::largest_context(config, tensors, kv_type, budget, binding) {
@@ -84,7 +89,7 @@ pub fn fit(args: &InspectArgs, device: Option<&DeviceInfo>, config: &ModelConfig
         kv_type: kv_type.name(),
         cost,
         weight_bytes: cost.weight_bytes(),
-        total_bytes: cost.total_bytes(),
+        total_bytes,
         tied: !tensors.iter().any(|tensor| tensor.name == "output.weight"),
         device: device.map(|device| device.name.clone()),
         budget_bytes: args.budget,
@@ -109,11 +114,12 @@ pub fn print(fit: &Fit) -> Result<(), Failure> {
     let each = format!("  ({} for 1024 tokens, {})", bytes(cost.kv_bytes_per_1k), fit.kv_type);
     row(&format!("KV cache of {}", cost.context), cost.kv_bytes, each)?;
     if cost.kv_reserved_bytes < cost.kv_bytes {
-        row("  of this at first", cost.kv_reserved_bytes, "  (the rest as the conversation grows)".into())?;
+        row("  of this at first", cost.kv_reserved_bytes, "  (the rest as conversations grow)".into())?;
     }
     row("activations", cost.activation_bytes, String::new())?;
     row("staging", cost.staging_bytes, "  (while it loads)".into())?;
-    row("together", fit.total_bytes, String::new())?;
+    let at_first = fit.total_bytes < cost.total_bytes();
+    row(if at_first { "together at first" } else { "together" }, fit.total_bytes, String::new())?;
     if let Some(fits) = fit.fits {
         let place = match (&fit.device, fit.budget_bytes) {
             (Some(device), None) => device.clone(),

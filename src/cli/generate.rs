@@ -92,8 +92,8 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     if std::io::stdout().is_terminal() {
         output::line(format_args!(""))?;
     }
-    if conversation::is_full(&loaded.engine, &generation) {
-        note(format_args!("kinglet: the context of {} tokens is full; --ctx makes it larger.", loaded.engine.context()));
+    if let Some(full) = conversation::full(&loaded.engine, &generation) {
+        note(format_args!("kinglet: the answer ends here because {full}."));
     }
     if std::io::stderr().is_terminal() {
         note(format_args!("{}", summary(&generation)));

@@ -5,9 +5,8 @@ use super::exit::Failure;
 use super::fit::{self, Fit};
 use super::model::ModelFile;
 use super::output::{self, bytes, printable};
-use kinglet::engine::RESERVED_CONTEXT;
 use kinglet::kernels::KvType;
-use kinglet::model::{ModelConfig, RopeScaling};
+use kinglet::model::{KvBytes, ModelConfig, RopeScaling};
 use kinglet::text::{ChatTemplate, TemplateOrigin, Tokenizer};
 use kinglet::weights::files::Layout;
 use kinglet::weights::format_of;
@@ -195,11 +194,7 @@ fn tensor_row(tensor: &TensorInfo) -> TensorRow {
 }
 
 fn config_row(config: &ModelConfig) -> Config {
-    let reserved = config.default_context().min(RESERVED_CONTEXT);
-    let kv_bytes = |kind: KvType| {
-        let number = if kind == KvType::F16 { 2 } else { 4 };
-        [config.layers, 2 * config.kv_heads, config.head_dim, reserved].into_iter().map(u64::from).product::<u64>() * number
-    };
+    let kv_bytes = |kind: KvType| KvBytes::of(config, config.default_context(), kind).reserved;
     Config {
         architecture: config.architecture.clone(),
         name: config.name.clone(),

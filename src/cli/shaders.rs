@@ -55,7 +55,7 @@ pub fn run(args: &ShadersArgs) -> Result<(), Failure> {
     let mut options = args.device.load(args.ctx);
     if let Some(maker) = &args.maker {
         let stored = Some(Tuning::of_maker(maker, args.device.gpu().adapter.tier == Some(Tier::APlus)));
-        options.tuning = TuningOptions { stored, measure: Measure::Never, exact: false };
+        options.tuning = TuningOptions { stored, measure: Measure::Never, exact: args.device.exact };
     }
     let mut loaded = ModelFile::open(&args.model)?.load_on(args.device.gpu(), options)?;
     let (adapter, tier, model) = (loaded.adapter().to_owned(), loaded.tier().to_owned(), loaded.model);

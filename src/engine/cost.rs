@@ -48,9 +48,14 @@ impl Cost {
         [self.embedding, self.blocks, self.head, self.other].iter().map(|part| part.gpu_bytes).sum()
     }
 
-    /// Bytes of everything.
+    /// Bytes of everything once the whole context is in use.
     pub fn total_bytes(&self) -> u64 {
         self.weight_bytes() + self.kv_bytes + self.activation_bytes + self.staging_bytes
+    }
+
+    /// Bytes of everything when the model has been loaded, and what loading takes.
+    pub fn loaded_bytes(&self) -> u64 {
+        self.total_bytes() - self.kv_bytes + self.kv_reserved_bytes
     }
 
     /// Of a model with these tensors at a context.

@@ -3,7 +3,7 @@
 use super::{AbortSignal, Cost, Engine, Error};
 use crate::gpu::{Gpu, GpuError};
 use crate::kernels::KvType;
-use crate::model::{Model, ModelConfig, TuningOptions, WeightLoader};
+use crate::model::{Model, ModelConfig, TuningOptions, WeightLoader, tune};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::weights::files::{self, OpenError};
 use crate::weights::gguf::Gguf;
@@ -127,10 +127,13 @@ impl Engine {
             progress(Progress { phase: Phase::Weights, loaded, total });
             Ok(())
         };
-        let weights = WeightLoader::new(&gpu, &config, context, options.kv_type, &gguf.tensors).load(source, report).await?;
+        let mut weights = WeightLoader::new(&gpu, &config, context, options.kv_type, &gguf.tensors).load(source, report).await?;
         progress(Progress { phase: Phase::Compile, loaded, total });
-        let stop = || abort.is_aborted();
-        let model = Model::new(&gpu, config, weights, context, options.kv_type, options.tuning, &stop).await?;
+        let tuned = tune(&gpu, &mut weights, options.tuning, &|| abort.is_aborted()).await?;
+        if abort.is_aborted() {
+            return Err(Error::Aborted);
+        }
+        let model = Model::new(&gpu, config, weights, context, options.kv_type, tuned)?;
         gpu.idle().await?;
         if abort.is_aborted() {
             return Err(Error::Aborted);

@@ -82,6 +82,12 @@ impl Engine {
         self.model.context()
     }
 
+    /// Tokens that prompt and answer may have together as things are: the context, or less, if the device had no room for more when it was last
+    /// asked. It is asked again whenever more is needed.
+    pub fn room(&self) -> u32 {
+        self.model.room()
+    }
+
     /// Forgets what is in the KV cache, so that the next call reads its whole prompt again.
     pub fn reset(&mut self) {
         self.cached.clear();

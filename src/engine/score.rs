@@ -37,8 +37,8 @@ impl Engine {
         if ids.len() > context as usize {
             return Err(Error::ContextExceeded { prompt: ids.len(), context });
         }
-        self.cached.clear();
         self.model.reserve(ids.len() as u32).await?;
+        self.cached.clear();
         let mut position = 0;
         let scored = ids.len().saturating_sub(count);
         while position < scored {

@@ -127,16 +127,16 @@ impl Gpu {
         }));
         if found.capabilities.subgroups {
             let in_order = lanes::in_order(&gpu).await?;
-            if let Some(inner) = Rc::get_mut(&mut gpu.0) {
-                // Nothing of it counts.
-                inner.pipelines = PipelineCache::default();
-                inner.memory.set(MemoryUse::default());
-                inner.submits.set(0);
-                if !in_order {
-                    found.capabilities.subgroups = false;
-                    found.settle(options.adapter.tier)?;
-                    (inner.info, inner.capabilities) = (found.info, found.capabilities);
-                }
+            let kept = || GpuError::Rejected { reason: "the probe of its subgroups keeps the device".into() };
+            let inner = Rc::get_mut(&mut gpu.0).ok_or_else(kept)?;
+            // Nothing of it counts.
+            inner.pipelines = PipelineCache::default();
+            inner.memory.set(MemoryUse::default());
+            inner.submits.set(0);
+            if !in_order {
+                found.capabilities.subgroups = false;
+                found.settle(options.adapter.tier)?;
+                (inner.info, inner.capabilities) = (found.info, found.capabilities);
             }
         }
         Ok(gpu)
@@ -182,20 +182,27 @@ impl Gpu {
         }
     }
 
-    /// Does what the device may refuse, for lack of memory or because a driver cannot compile it: then the result is `None`, and the device is as good as
-    /// before.
+    /// Does what the device may refuse, for lack of memory or because a driver cannot compile it: that is an error of this call alone
+    /// ([`GpuError::is_refusal`]), and the device is as good as before.
     ///
     /// # Errors
-    /// Those of `work`.
-    pub async fn attempt<T>(&self, work: impl AsyncFnOnce() -> Result<T, GpuError>) -> Result<Option<T>, GpuError> {
+    /// What the device refused with; those of `work`.
+    pub async fn attempt<T>(&self, work: impl AsyncFnOnce() -> Result<T, GpuError>) -> Result<T, GpuError> {
         let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
         let mut scopes: Vec<_> = filters.map(|filter| self.0.device.push_error_scope(filter)).into();
         let result = work().await;
-        let mut refused = false;
+        let mut refusal = None;
         while let Some(scope) = scopes.pop() {
-            refused |= scope.pop().await.is_some();
+            match scope.pop().await {
+                // It explains whatever else went wrong.
+                Some(wgpu::Error::OutOfMemory { .. }) => {
+                    refusal = Some(GpuError::OutOfMemory { in_use: self.memory().current });
+                }
+                Some(other) if refusal.is_none() => refusal = Some(GpuError::Rejected { reason: other.to_string() }),
+                _ => {}
+            }
         }
-        if refused { Ok(None) } else { result.map(Some) }
+        refusal.map_or(result, Err)
     }
 
     /// A storage buffer of `bytes` bytes (rounded up to 16), zeroed.

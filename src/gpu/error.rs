@@ -77,3 +77,10 @@ pub enum GpuError {
         reason: String,
     },
 }
+
+impl GpuError {
+    /// The device would not do one thing, and is as good as before.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, GpuError::OutOfMemory { .. } | GpuError::TooLarge { .. } | GpuError::Rejected { .. })
+    }
+}

@@ -141,11 +141,10 @@ impl Cache {
         Ok(())
     }
 
-    /// Forgets the last segment.
-    pub(super) fn shrink(&mut self) {
-        self.made -= 1;
-        let kept = self.made;
-        self.layers.iter_mut().for_each(|kvs| kvs.truncate(kept.max(1)));
+    /// Forgets the segments behind this one.
+    pub(super) fn shrink(&mut self, last: usize) {
+        self.made = last + 1;
+        self.layers.iter_mut().for_each(|kvs| kvs.truncate(last + 1));
     }
 
     /// The number of the segment made last.

@@ -295,7 +295,8 @@ impl ModelConfig {
 
     /// Positions that a layer attends to; 0 for all.
     pub fn window_of(&self, layer: u32) -> u32 {
-        if self.is_local(layer) { self.window } else { 0 }
+        // One as wide as the context hides nothing.
+        if self.is_local(layer) && self.window < self.context { self.window } else { 0 }
     }
 
     /// The context unless one is asked for: the model's own, but no longer than LongRoPE's factors for short ones serve, and than

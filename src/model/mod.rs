@@ -27,6 +27,7 @@ pub use cache::{KvBytes, RESERVED_CONTEXT};
 pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
 pub use loader::{WeightLoader, WeightsError};
 pub use model::Model;
+pub use tuner::tune;
 pub use tuning::{Measure, ProductShape, TunedBy, Tuning, TuningOptions};
 pub use weights::{
     Dense, ExpertWeights, FeedForward, GateUp, LayerWeights, Linear, NormWeights, Projection, Qkv, QkvBias, Up, Weights,

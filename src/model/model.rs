@@ -4,8 +4,7 @@ use super::arena::CHUNK;
 use super::config::ModelConfig;
 use super::passes::{Passes, SegmentPasses};
 use super::plan::{FEW_ROWS, Planner, Width, head_partials};
-use super::tuner;
-use super::tuning::{TunedBy, Tuning, TuningOptions};
+use super::tuning::{TunedBy, Tuning};
 use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::gpu::{Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
@@ -39,6 +38,8 @@ pub struct Model {
     in_flight: usize,
     /// End of the positions that were written since one began at 0.
     written: usize,
+    /// The device had no room for more of the KV cache.
+    refused: bool,
 }
 
 impl std::fmt::Debug for Model {
@@ -48,20 +49,18 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Tunes the products, until `stop` says that nobody waits for it any more, and makes the first segment of the KV cache for `context` positions, the activations and all plans.
+    /// Makes the first segment of the KV cache for `context` positions, the activations and all plans, with the products tuned as [`super::tune`] found.
     ///
     /// # Errors
-    /// [`GpuError`] if the device has no room or fails while it is measured.
-    pub async fn new(
+    /// [`GpuError`] if the device has no room.
+    pub fn new(
         gpu: &Gpu,
         config: ModelConfig,
         mut weights: Weights,
         context: u32,
         kv_type: KvType,
-        tuning: TuningOptions,
-        stop: &dyn Fn() -> bool,
+        (tuning, tuned_by): (Tuning, TunedBy),
     ) -> Result<Self, GpuError> {
-        let (tuning, tuned_by) = tuner::tune(gpu, &mut weights, tuning, stop).await?;
         tuning.apply(&mut weights);
         let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
         let planner = Planner { gpu, config: &config, weights: &weights, space: &space, segment: 0 };
@@ -88,6 +87,7 @@ impl Model {
             ring,
             in_flight: *TOKENS_IN_FLIGHT.start(),
             written: 0,
+            refused: false,
         })
     }
 
@@ -114,6 +114,11 @@ impl Model {
     /// Positions that the KV cache has room for so far: [`Model::reserve`] makes more, up to the context.
     pub fn reserved(&self) -> u32 {
         self.space.cache.end()
+    }
+
+    /// Positions to reckon with: the context, or what is reserved, if the device refused more when it was last asked.
+    pub fn room(&self) -> u32 {
+        if self.refused { self.reserved() } else { self.context() }
     }
 
     /// Element type of the KV cache.
@@ -146,6 +151,7 @@ impl Model {
     /// # Errors
     /// [`GpuError::OutOfMemory`] if the device has no room; another failure that it reported.
     pub async fn reserve(&mut self, end: u32) -> Result<(), GpuError> {
+        let before = self.space.cache.last();
         while self.reserved() < end.min(self.context()) {
             let Self { gpu, config, weights, space, .. } = self;
             let made = space.cache.last();
@@ -157,18 +163,21 @@ impl Model {
                 })
                 .await;
             match passes {
-                Ok(Some(passes)) => self.passes.push(passes),
-                refused => {
-                    if space.cache.last() > made {
-                        space.cache.shrink();
-                    }
-                    return Err(match refused.err() {
-                        None | Some(GpuError::OutOfMemory { .. }) => GpuError::OutOfMemory { in_use: gpu.memory().current },
-                        Some(other) => other,
+                Ok(passes) => self.passes.push(passes),
+                Err(error) => {
+                    self.passes.truncate(before + 1);
+                    space.cache.shrink(before);
+                    self.refused = error.is_refusal();
+                    let in_use = gpu.memory().current;
+                    return Err(if matches!(error, GpuError::OutOfMemory { .. }) {
+                        GpuError::OutOfMemory { in_use }
+                    } else {
+                        error
                     });
                 }
             }
         }
+        self.refused &= end <= self.room();
         Ok(())
     }
 

@@ -32,6 +32,11 @@ impl Passes {
         self.by_segment.push(next);
     }
 
+    /// Keeps those of the first `segments`.
+    pub(super) fn truncate(&mut self, segments: usize) {
+        self.by_segment.truncate(segments);
+    }
+
     /// A decode step at `position`.
     pub(super) fn decode(&self, cache: &Cache, position: u32) -> &Plan {
         if position < Attention::SHORT_CONTEXT { &self.short } else { &self.at(cache, position).decode }

@@ -132,7 +132,7 @@ fn products(weights: &mut Weights) -> Vec<(ProductShape, Product)> {
 ///
 /// # Errors
 /// The failure that the device reported.
-pub(super) async fn tune(
+pub async fn tune(
     gpu: &Gpu,
     weights: &mut Weights,
     options: TuningOptions,
@@ -181,7 +181,7 @@ async fn measure(
     }
     let Some(columns) = unknown.iter().map(|(_, product)| product.columns).max() else { return Ok(false) };
     let most = unknown.iter().map(|(_, product)| outputs(product, if product.many { TOKENS } else { 1 })).max().unwrap_or(0);
-    let room = async |what: &str, bytes| gpu.attempt(async || gpu.buffer(what, bytes)).await;
+    let room = async |what: &str, bytes| unless_refused(gpu.attempt(async || gpu.buffer(what, bytes)).await);
     // Where there is no room to measure, there is nothing wrong with the model.
     let (Some(x), Some(y)) =
         (room("tuning: inputs", 4 * u64::from(TOKENS) * u64::from(columns)).await?, room("tuning: outputs", most).await?)
@@ -225,6 +225,14 @@ async fn measure(
         measured = true;
     }
     Ok(measured)
+}
+
+/// What the device refused is nothing.
+fn unless_refused<T>(result: Result<T, GpuError>) -> Result<Option<T>, GpuError> {
+    match result {
+        Err(error) if error.is_refusal() => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// Times candidates within the budget.
@@ -298,7 +306,7 @@ impl<'a> Stopwatch<'a> {
                 let first = self.time(&plan, span, repeats).await?;
                 Ok(first.min(self.time(&plan, span, repeats).await?))
             });
-            if let Some(time) = timed.await?
+            if let Some(time) = unless_refused(timed.await)?
                 && best.as_ref().is_none_or(|(_, least)| time < least * GAIN)
             {
                 best = Some((variant, time));

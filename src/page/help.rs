@@ -32,7 +32,7 @@ pub fn advice(name: &str) -> Option<&'static str> {
             "Update the browser and the graphics driver, and see that hardware acceleration is switched on in the browser's settings."
         }
         "DeviceLostError" => "The graphics driver was reset. Load the model again; this conversation is kept.",
-        "OutOfMemoryError" => "Close other tabs and programs that use the GPU, or choose a smaller model.",
+        "OutOfMemoryError" => "Close other tabs and programs that use the GPU, begin a new chat, or choose a smaller model.",
         "ModelFilesError" => {
             "A model of several files needs all of them: choose them together, or give the address of the folder, ending in a slash."
         }

@@ -200,7 +200,7 @@ fn describe(engine: &Engine, file_name: &str, adapter: gpu_shim::Adapter, load_s
         int8_dot: device.int8_dot,
         tuned_by: engine.model().tuned_by().name().into(),
         weight_bytes: engine.model().weight_bytes(),
-        gpu_bytes: engine.gpu().memory().peak,
+        gpu_bytes: engine.gpu().memory().current,
         wasm_peak_bytes: heap::peak_bytes(),
         load_s,
         notices,

@@ -47,7 +47,7 @@ export interface LoadOptions {
   onProgress?: (progress: LoadProgress) => void;
   /** Aborting it ends the load at once. */
   signal?: AbortSignal;
-  /** Context length in tokens; by default what the model was trained with, at most 131072. Keys and values of 4096 take memory from the start, the rest as a conversation gets there. */
+  /** Context length in tokens; by default what the model was trained with (LongRoPE: its original one), at most 131072. Keys and values of 4096 take memory from the start, the rest as a conversation gets there. */
   context?: number;
   /** Storage of keys and values: `"f16"` (default), `"f32"`, or in blocks of half (`"q8_0"`) or a quarter (`"q4_0"`) of f16's memory. */
   kvType?: "f16" | "f32" | "q8_0" | "q4_0";
@@ -106,7 +106,7 @@ export interface EngineInfo {
   tunedBy: "table" | "stored" | "measured";
   /** Bytes of the weights on the GPU. */
   weightBytes: number;
-  /** Bytes of everything on the GPU, the most it ever was. */
+  /** Bytes of everything on the GPU when the model was loaded; the KV cache grows with conversations. */
   gpuBytes: number;
   /** Most bytes the WASM heap ever had. */
   wasmPeakBytes: number;
