@@ -177,7 +177,7 @@ impl Model {
                 }
             }
         }
-        self.refused &= end <= self.room();
+        self.refused &= self.space.cache.last() == before;
         Ok(())
     }
 
