@@ -46,7 +46,7 @@ pub struct Progress {
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// Tokens that prompt and answer may have together; unless given, [`ModelConfig::default_context`]. The KV cache begins with room for
-    /// [`RESERVED_CONTEXT`] of them, and grows.
+    /// [`crate::model::RESERVED_CONTEXT`] of them, and grows.
     pub context: Option<u32>,
     /// Element type of the KV cache.
     pub kv_type: KvType,

@@ -24,7 +24,7 @@ mod workspace;
 
 pub use arena::{ArenaPlan, Shape};
 pub use cache::{KvBytes, RESERVED_CONTEXT};
-pub use config::{ConfigError, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
+pub use config::{ConfigError, DEFAULT_CONTEXT, Experts, ModelConfig, Rope, RopeLayout, RopeScaling};
 pub use loader::{WeightLoader, WeightsError};
 pub use model::Model;
 pub use tuner::tune;
