@@ -48,7 +48,8 @@ fn the_sizes_that_differ_from_their_siblings() {
         }
     }
     for (layers, window) in [(64, 4096), (30, 0)] {
-        let exaone = good("exaone4", &[("block_count", "u32", json!(layers))]);
+        // A window is one if it is narrower than the context.
+        let exaone = good("exaone4", &[("block_count", "u32", json!(layers)), ("context_length", "u32", json!(8192))]);
         assert_eq!((exaone.window, exaone.window_of(0), exaone.window_of(3)), (window, window, 0));
         assert!(exaone.rope_of(0).is_some());
         assert_eq!(exaone.rope_of(3).is_some(), window == 0, "only layers with a window turn, if there are any");
@@ -68,6 +69,9 @@ fn windows() {
         // As Phi-4's converter says that there is none.
         assert_eq!(good(name, &[("attention.sliding_window", "u32", json!(0))]).window, 0, "{name}");
     }
+    let narrow = |size: u32| good("mistral-window", &[("attention.sliding_window", "u32", json!(size))]);
+    let context = narrow(24).context;
+    assert_eq!([context - 1, context].map(|size| narrow(size).window_of(0)), [context - 1, 0]);
     for size in [0, 2047, 262_144] {
         assert_eq!(good("phi3", &[("attention.sliding_window", "u32", json!(size))]).window, 0);
     }
