@@ -50,7 +50,7 @@ impl Matmul {
         let tiling = self.tiling(capabilities);
         let (source, name, kernel) = match (tiling, self.arithmetic()) {
             (Tiling::Rows { lanes }, _) => (
-                source.uint("WORKGROUP", self.rows_workgroup()).uint("LANES", lanes).subgroups(),
+                source.uint("WORKGROUP", self.rows_workgroup(lanes)).uint("LANES", lanes).subgroups(),
                 "matmul_rows",
                 include_str!("../../shaders/matmul_rows.wgsl"),
             ),
@@ -100,8 +100,8 @@ impl Matmul {
             grid: match (&self.experts, tiling) {
                 (Some(experts), _) => Grid::Experts { x, tile, experts: experts.count },
                 (None, Tiling::Shared) => Grid::Rows { x, tile },
-                (None, Tiling::Rows { .. }) => {
-                    Grid::Tokens { tile: ROWS_TILE_TOKENS, y: self.rows.div_ceil(4 * self.rows_workgroup()) }
+                (None, Tiling::Rows { lanes }) => {
+                    Grid::Tokens { tile: ROWS_TILE_TOKENS, y: self.rows.div_ceil(4 * self.rows_workgroup(lanes)) }
                 }
             },
             traffic: Traffic {
@@ -113,10 +113,11 @@ impl Matmul {
         }
     }
 
-    /// Invocations of a workgroup of `matmul_rows.wgsl`, each with a quad of weight rows: fewer where many would have none.
-    fn rows_workgroup(&self) -> u32 {
+    /// Invocations of a workgroup of `matmul_rows.wgsl`, each with a quad of weight rows: fewer where many would have none. Not so with 4 lanes, which are
+    /// for AMD: there half a subgroup would have none.
+    fn rows_workgroup(&self, lanes: u32) -> u32 {
         let [few, many] = [32, 64].map(|workgroup| self.rows.next_multiple_of(4 * workgroup));
-        if 10 * few < 9 * many { 32 } else { 64 }
+        if lanes == 8 && 10 * few < 9 * many { 32 } else { 64 }
     }
 
     /// The tiling that there is: [`Tiling::Rows`] needs subgroups of its size, reads no lists of experts, and multiplies in f32.
