@@ -128,13 +128,10 @@ fn large_scores() {
 fn scores_that_rise_and_fall_along_the_context() {
     let mut random = Random(7);
     for gpu in open_both() {
-        let kernel = Attention { scale: 1.0, ..kernel([2, 1, 8], 600, KvType::F32) };
+        let kernel = kernel([2, 1, 8], 600, KvType::F32);
         for slope in [-2.0, 2.0] {
             for rows in [1, 33] {
-                let mut case = Case::random(&mut random, kernel, Span { position: 600 - rows, rows });
-                case.q.iter_mut().for_each(|q| *q = 0.5);
-                case.k.chunks_exact_mut(8).enumerate().for_each(|(i, k)| k.fill((i % 600) as f32 * slope));
-                case.exact_scores = true;
+                let mut case = Case::sloping(&mut random, kernel, Span { position: 600 - rows, rows }, slope);
                 if rows == 1 { case.decode(&gpu) } else { case.prefill(&gpu) }
             }
         }

@@ -55,13 +55,10 @@ fn other_attention_over_segments() {
 fn scores_that_rise_and_fall_over_segments() {
     let mut random = Random(43);
     for gpu in open_both() {
-        let kernel = Attention { scale: 1.0, ..kernel([2, 1, 8], 600, KvType::F32) };
+        let kernel = kernel([2, 1, 8], 600, KvType::F32);
         for slope in [-2.0, 2.0] {
             for rows in [1, 33] {
-                let mut case = Case::random(&mut random, kernel, Span { position: 600 - rows, rows });
-                case.q.iter_mut().for_each(|q| *q = 0.5);
-                case.k.chunks_exact_mut(8).enumerate().for_each(|(i, k)| k.fill((i % 600) as f32 * slope));
-                case.exact_scores = true;
+                let mut case = Case::sloping(&mut random, kernel, Span { position: 600 - rows, rows }, slope);
                 case.in_segments(&gpu, &[256, 512, 600]);
             }
         }

@@ -121,8 +121,8 @@ fn lack_of_memory_ends_an_answer_and_nothing_else() {
     // What is drawn from the last position that there is room for is the last token.
     let cut = answer(&mut engine, &text[..250], 100).expect("an answer");
     assert_eq!((cut.finish_reason, cut.ids.len()), (FinishReason::Length, (SEGMENT - 250 + 1) as usize));
-    // A prompt that has no room is refused before anything runs.
-    match answer(&mut engine, &text, 5) {
+    // A prompt that has no room is refused before anything runs or is forgotten.
+    match answer(&mut engine, &text.iter().rev().copied().collect::<Vec<_>>(), 5) {
         Err(Error::Gpu(GpuError::OutOfMemory { in_use })) => assert_eq!(in_use, used.current),
         other => panic!("{other:?}"),
     }

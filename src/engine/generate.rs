@@ -190,13 +190,13 @@ impl Engine {
         let most = params.max_tokens.map_or(room, |most| most.clamp(1, room));
         let started = Instant::now();
 
+        // Before anything runs or is forgotten, so that a prompt that has no room costs nothing.
+        self.model.reserve(prompt.len() as u32).await?;
         // At least the last token of the prompt has to run again: its logits choose the first token.
         let cached_tokens = self.cached.iter().zip(prompt).take(prompt.len() - 1).take_while(|(a, b)| a == b).count();
         let cached_tokens = self.model.kept(cached_tokens);
         self.cached.truncate(cached_tokens);
         self.model.begin(&params.sampling, prompt);
-        // Before anything runs, so that a prompt that has no room costs nothing.
-        self.model.reserve(prompt.len() as u32).await?;
         let first = self.prefill(prompt, cached_tokens, abort).await?;
 
         let begin = if own_text { Detokenizer::new } else { Detokenizer::continuing };

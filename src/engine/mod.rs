@@ -9,7 +9,6 @@ mod generate;
 mod load;
 mod score;
 
-pub use crate::model::RESERVED_CONTEXT;
 pub use abort::AbortSignal;
 pub use cost::{Cost, WeightCost};
 pub use error::{Error, ErrorKind};

@@ -167,13 +167,9 @@ impl Model {
                 Err(error) => {
                     self.passes.truncate(before + 1);
                     space.cache.shrink(before);
-                    self.refused = error.is_refusal();
+                    self.refused = matches!(error, GpuError::OutOfMemory { .. });
                     let in_use = gpu.memory().current;
-                    return Err(if matches!(error, GpuError::OutOfMemory { .. }) {
-                        GpuError::OutOfMemory { in_use }
-                    } else {
-                        error
-                    });
+                    return Err(if self.refused { GpuError::OutOfMemory { in_use } } else { error });
                 }
             }
         }

@@ -30,6 +30,16 @@ impl Case {
         Self { kernel, span, q, k: random.vector(cache), v: random.vector(cache), stale: 0, exact_scores: false }
     }
 
+    /// Scores that rise or fall from position to position, exactly.
+    pub fn sloping(random: &mut Random, kernel: Attention, span: Span, slope: f32) -> Self {
+        let mut case = Self::random(random, Attention { scale: 1.0, ..kernel }, span);
+        case.q.fill(0.5);
+        let (row, context) = (kernel.head_dim as usize, kernel.context as usize);
+        case.k.chunks_exact_mut(row).enumerate().for_each(|(i, k)| k.fill((i % context) as f32 * slope));
+        case.exact_scores = true;
+        case
+    }
+
     /// The device's caches. Here every position stays in its place, rounded as there.
     pub fn caches(&mut self, gpu: &Gpu) -> [Buffer; 2] {
         self.segment(gpu, self.kernel)
