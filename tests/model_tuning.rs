@@ -93,13 +93,10 @@ fn interrupted(gpu: &Gpu, interrupt: &dyn Fn(&AbortSignal)) -> Error {
 #[test]
 fn measuring_ends_with_an_abort_and_with_the_device() {
     let gpu = gpu::open();
-    let submits = || gpu.submits();
-    let before = submits();
     assert!(matches!(interrupted(&gpu, &|abort| abort.abort()), Error::Aborted));
-    let aborted = submits() - before;
-    load(&gpu, TuningOptions { measure: Measure::Everywhere, ..TuningOptions::default() });
-    let whole = submits() - before - aborted;
-    assert!(2 * aborted < whole, "{aborted} submits of {whole}");
+    // No product was compiled, let alone measured.
+    let names: Vec<&str> = gpu.pipelines().iter().map(|pipeline| pipeline.name()).collect();
+    assert!(names.contains(&"repack") && !names.iter().any(|name| name.starts_with("mat")), "{names:?}");
     let error = interrupted(&gpu, &|_| gpu.destroy());
     assert!(matches!(error, Error::Gpu(GpuError::DeviceLost { .. })), "{error:?}");
 }
