@@ -162,9 +162,10 @@ fn a_server_that_misbehaves_costs_an_error_at_most() {
     assert_eq!((starts("whole"), starts("no-ranges")), (vec![None], vec![None]), "one request each");
     let cut = starts("cut");
     assert_eq!((cut.len(), cut[0]), (4, None), "{cut:?}");
-    let next = cut[1].expect("a range");
-    assert!((1..=CUT).contains(&next), "{next}");
-    assert_eq!(cut[1..], [Some(next); 3], "nothing came in between");
+    // A stream that breaks drops what was not taken from it yet: on a slow machine that may be all.
+    let next = cut[1];
+    assert!(next.is_none_or(|next| (1..=CUT).contains(&next)), "{next:?}");
+    assert_eq!(cut[1..], [next; 3], "nothing came in between");
     assert_eq!(starts("404").len(), 1);
 }
 

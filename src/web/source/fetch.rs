@@ -90,7 +90,7 @@ impl FetchSource {
         let path = url.split(['?', '#']).next().unwrap_or(url);
         let name = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(url).to_owned();
         let mut source = Self { url: url.to_owned(), name, len: None, state: State::default(), signal, open: None };
-        let response = match source.fetch(0).await {
+        let response = match source.fetch(0, RequestCache::Default).await {
             Ok(response) => response,
             Err(Failure::Status(404 | 410)) => return Ok(None),
             Err(failure) => {
@@ -109,13 +109,12 @@ impl FetchSource {
         Ok(Some(source))
     }
 
-    async fn fetch(&self, offset: u64) -> Result<Response, Failure> {
+    async fn fetch(&self, offset: u64, cache: RequestCache) -> Result<Response, Failure> {
         let init = RequestInit::new();
         init.set_signal(Some(&self.signal));
+        init.set_cache(cache);
         let headers = web_sys::Headers::new().map_err(|error| Failure::Network(reason(&error)))?;
         if offset > 0 {
-            // Past the browser's cache: what it kept of a broken answer may be of another state of the file than the server's.
-            init.set_cache(RequestCache::NoStore);
             headers.set("Range", &format!("bytes={offset}-")).map_err(|error| Failure::Network(reason(&error)))?;
         }
         init.set_headers(&headers);
@@ -148,7 +147,8 @@ impl FetchSource {
     /// A new response that begins at `offset`.
     async fn reopen(&mut self, offset: u64) -> Result<(), Reopen> {
         self.open = None;
-        let response = self.fetch(offset).await.map_err(|failure| match failure {
+        // Past the browser's cache: what it kept of a broken answer may be of another state of the file than the server's.
+        let response = self.fetch(offset, RequestCache::NoStore).await.map_err(|failure| match failure {
             Failure::Network(reason) => Reopen::Again(reason),
             // Nothing is there any more, where there was something.
             Failure::Status(416) => Reopen::Never(self.changed("its length")),
