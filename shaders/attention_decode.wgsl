@@ -7,14 +7,14 @@
 // Keys: GROUP = 4 invocations share 16 rows, 4 at a time, and each ends up with the scores of 4 consecutive rows.
 // Products are summed for BATCH heads at once, so that registers suffice: the next ones find the 4 rows in a cache.
 // KEEP: there is one batch, and its queries stay in registers.
-// Values: QUADS invocations share a row.
+// Values: UNITS invocations share a row, BATCH heads at once as well.
 // Rows after the last slot are read as if they were the last one and weigh nothing; nor do those that are WINDOW or more positions back.
 // RING: position p has the slot p % CAPACITY, for a layer with a window keeps no more than the last positions. Otherwise the slots are those of a
 // segment of the cache, which begins with position FIRST; its stretches come behind FIRST_SPLIT others.
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> k: array<KvUnit>;
-@group(0) @binding(2) var<storage, read> v: array<KvQuad>;
+@group(0) @binding(2) var<storage, read> v: array<KvUnit>;
 // [head][split], each QUADS sums of values, then (sum of weights, largest score).
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> step: Step;
@@ -30,12 +30,12 @@ const OWNERS: u32 = SPLIT / 4u;
 // Below every score, and far enough from the largest f32 that differences stay finite.
 const LOWEST: f32 = -1e30;
 
-// What each owner has of a head: its largest score, then the sum of its weights; and that of all.
-var<workgroup> own: array<f32, PACK * OWNERS>;
+// [head][group], what its owners have of a head: their largest scores, then the sums of their weights; and that of all.
+var<workgroup> own: array<vec4<f32>, PACK * GROUPS>;
 var<workgroup> largest: array<f32, PACK>;
 var<workgroup> totals: array<f32, PACK>;
-// [head][owner], the weights of 4 rows each; then ROUND times [slot][quad], sums of values.
-var<workgroup> scratch: array<vec4<f32>, SCRATCH>;
+// [head][owner], the weights of 4 rows each; then, in a head's part, [slot][unit], sums of values, a quad of each unit.
+var<workgroup> scratch: array<vec4<f32>, PACK * OWNERS>;
 
 // How many positions back a slot's is.
 fn distances_of(slots: vec4<u32>) -> vec4<u32> {
@@ -55,16 +55,6 @@ fn in_window(distances: vec4<u32>) -> vec4<bool> {
 fn query(head: u32, unit: u32) -> mat2x4<f32> {
   let at = head * QUADS + 2u * unit;
   return mat2x4<f32>(q[at], q[at + 1u]);
-}
-
-// A quad of 4 rows of values, a column a row.
-fn four_values(rows: u32, row: u32, last: u32, column: u32) -> mat4x4<f32> {
-  return mat4x4<f32>(
-    value_quad((rows + min(row, last)) * QUADS + column),
-    value_quad((rows + min(row + 1u, last)) * QUADS + column),
-    value_quad((rows + min(row + 2u, last)) * QUADS + column),
-    value_quad((rows + min(row + 3u, last)) * QUADS + column),
-  );
 }
 
 // The products of 4 rows and a query so far, with 8 elements more.
@@ -95,20 +85,21 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     }
   }
 
-  // Products of queries and keys, 4 rows at once.
+  // Products of queries and keys, 4 rows at once. Rows after the last are not told by their number but by where they lie: addresses then
+  // differ by constants.
   let owner = 4u * group + lane;
+  let last_key = (rows + last) * UNITS + lane;
   for (var s = 0u; s < 4u; s++) {
-    let row = 16u * group + s;
+    let at = (rows + 16u * group + 4u * s) * UNITS + lane;
     for (var b = 0u; b < PACK; b += BATCH) {
       var sums = array<vec4<f32>, BATCH>();
       if (KEEP) {
         for (var u = 0u; u < LANE_UNITS; u++) {
-          let unit = lane + u * GROUP;
-          if (16u * group <= last && unit < UNITS) {
-            let k0 = key_unit((rows + min(row, last)) * UNITS + unit);
-            let k1 = key_unit((rows + min(row + 4u, last)) * UNITS + unit);
-            let k2 = key_unit((rows + min(row + 8u, last)) * UNITS + unit);
-            let k3 = key_unit((rows + min(row + 12u, last)) * UNITS + unit);
+          if (16u * group <= last && lane + u * GROUP < UNITS) {
+            let k0 = key_unit(min(at, last_key) + u * GROUP);
+            let k1 = key_unit(min(at + UNITS, last_key) + u * GROUP);
+            let k2 = key_unit(min(at + 2u * UNITS, last_key) + u * GROUP);
+            let k3 = key_unit(min(at + 3u * UNITS, last_key) + u * GROUP);
             for (var h = 0u; h < BATCH; h++) {
               sums[h] = products(k0, k1, k2, k3, queries[h * LANE_UNITS + u], sums[h]);
             }
@@ -116,10 +107,10 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
         }
       } else if (16u * group <= last) {
         for (var unit = lane; unit < UNITS; unit += GROUP) {
-          let k0 = key_unit((rows + min(row, last)) * UNITS + unit);
-          let k1 = key_unit((rows + min(row + 4u, last)) * UNITS + unit);
-          let k2 = key_unit((rows + min(row + 8u, last)) * UNITS + unit);
-          let k3 = key_unit((rows + min(row + 12u, last)) * UNITS + unit);
+          let k0 = key_unit(min(at, last_key) + unit - lane);
+          let k1 = key_unit(min(at + UNITS, last_key) + unit - lane);
+          let k2 = key_unit(min(at + 2u * UNITS, last_key) + unit - lane);
+          let k3 = key_unit(min(at + 3u * UNITS, last_key) + unit - lane);
           for (var h = 0u; h < BATCH; h++) {
             sums[h] = products(k0, k1, k2, k3, query(first_head + min(b + h, heads - 1u), unit), sums[h]);
           }
@@ -127,10 +118,11 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
       }
       for (var h = 0u; h < min(BATCH, PACK - b); h++) {
         let product = group_deal4(sums[h], index);
-        scratch[(b + h) * OWNERS + owner][s] = product;
+        scratch[(b + h) * OWNERS + 4u * group + s][lane] = product;
       }
     }
   }
+  workgroupBarrier();
 
   // Scores, by the owners of their rows.
   let offsets = vec4<u32>(4u * owner) + vec4<u32>(0u, 1u, 2u, 3u);
@@ -140,19 +132,19 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     let at = h * OWNERS + owner;
     let scores = select(vec4<f32>(LOWEST), scored(scratch[at], first_head + h, distances), visible);
     scratch[at] = scores;
-    own[at] = max(max(scores.x, scores.y), max(scores.z, scores.w));
+    own[h * GROUPS + group][lane] = max(max(scores.x, scores.y), max(scores.z, scores.w));
   }
   workgroupBarrier();
 
   // A group of invocations for each head brings together what the owners have.
   for (var h = 0u; h < PACK; h += GROUPS) {
-    let head = min(h + group, PACK - 1u);
-    var highest = LOWEST;
-    for (var i = lane; i < OWNERS; i += GROUP) {
-      highest = max(highest, own[head * OWNERS + i]);
+    let head = h + group;
+    var highests = vec4<f32>(LOWEST);
+    for (var i = select(GROUPS, lane, head < PACK); i < GROUPS; i += GROUP) {
+      highests = max(highests, own[head * GROUPS + i]);
     }
-    highest = group_max(highest, index, subgroup);
-    if (lane == 0u && h + group < PACK) {
+    let highest = group_max(max(max(highests.x, highests.y), max(highests.z, highests.w)), index, subgroup);
+    if (lane == 0u && head < PACK) {
       largest[head] = highest;
     }
   }
@@ -161,64 +153,70 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     let at = h * OWNERS + owner;
     let weight = select(vec4<f32>(0.0), exp(scratch[at] - largest[h]), visible);
     scratch[at] = weight;
-    own[at] = dot(weight, vec4<f32>(1.0));
+    own[h * GROUPS + group][lane] = dot(weight, vec4<f32>(1.0));
   }
   workgroupBarrier();
   for (var h = 0u; h < PACK; h += GROUPS) {
-    let head = min(h + group, PACK - 1u);
-    var total = 0.0;
-    for (var i = lane; i < OWNERS; i += GROUP) {
-      total += own[head * OWNERS + i];
+    let head = h + group;
+    var sums = vec4<f32>(0.0);
+    for (var i = select(GROUPS, lane, head < PACK); i < GROUPS; i += GROUP) {
+      sums += own[head * GROUPS + i];
     }
-    total = group_sum(total, index, subgroup);
-    if (lane == 0u && h + group < PACK) {
+    let total = group_sum(dot(sums, vec4<f32>(1.0)), index, subgroup);
+    if (lane == 0u && head < PACK) {
       totals[head] = total;
     }
   }
 
-  // Weighted values, the rows shared out among SLOTS by fours, 4 or 8 loads on their way at once.
-  let column = index % QUADS;
-  let slot = index / QUADS;
-  var values = array<vec4<f32>, PACK>();
-  if (slot < SLOTS) {
-    for (var i = slot; i < min(OWNERS, last / 4u + 1u); i += AHEAD * SLOTS) {
-      let v0 = four_values(rows, 4u * i, last, column);
-      var v1 = mat4x4<f32>();
-      if (AHEAD == 2u) {
-        v1 = four_values(rows, 4u * (i + SLOTS), last, column);
-      }
-      for (var h = 0u; h < PACK; h++) {
-        let at = h * OWNERS + i;
-        values[h] += v0 * scratch[at];
-        if (AHEAD == 2u) {
-          values[h] += v1 * scratch[at + SLOTS];
-        }
-      }
-    }
-  }
-  for (var round = 0u; round < PACK; round += ROUND) {
-    workgroupBarrier();
+  // Weighted values, the rows shared out among SLOTS by fours, consecutive ones to each.
+  let column = index % UNITS;
+  let slot = index / UNITS;
+  let fours = min(OWNERS, last / 4u + 1u);
+  let last_value = (rows + last) * UNITS + column;
+  let run = (fours + SLOTS - 1u) / SLOTS;
+  for (var b = 0u; b < PACK; b += BATCH) {
+    var values = array<mat2x4<f32>, BATCH>();
     if (slot < SLOTS) {
-      for (var h = 0u; h < min(ROUND, PACK - round); h++) {
-        scratch[(h * SLOTS + slot) * QUADS + column] = values[round + h];
+      for (var i = slot * run; i < min(fours, slot * run + run); i++) {
+        let at = (rows + 4u * i) * UNITS + column;
+        let v0 = value_unit(min(at, last_value));
+        let v1 = value_unit(min(at + UNITS, last_value));
+        let v2 = value_unit(min(at + 2u * UNITS, last_value));
+        let v3 = value_unit(min(at + 3u * UNITS, last_value));
+        for (var h = 0u; h < BATCH; h++) {
+          let weight = scratch[min(b + h, PACK - 1u) * OWNERS + i];
+          values[h] += v0 * weight.x;
+          values[h] += v1 * weight.y;
+          values[h] += v2 * weight.z;
+          values[h] += v3 * weight.w;
+        }
       }
     }
-    workgroupBarrier();
-    for (var i = index; i < ROUND * QUADS; i += WORKGROUP) {
-      let h = round + i / QUADS;
-      let quad = i % QUADS;
-      if (h < heads) {
-        var sum = vec4<f32>(0.0);
-        for (var s = 0u; s < SLOTS; s++) {
-          sum += scratch[((h - round) * SLOTS + s) * QUADS + quad];
+    // Brought together by every other quad at once.
+    for (var half = 0u; half < 2u; half++) {
+      workgroupBarrier();
+      if (slot < SLOTS) {
+        for (var h = 0u; h < min(BATCH, PACK - b); h++) {
+          scratch[(b + h) * OWNERS + slot * UNITS + column] = select(values[h][0], values[h][1], half == 1u);
         }
-        if (DIRECT) {
-          partials[(first_head + h) * QUADS + quad] = sum / totals[h];
-        } else {
-          let partial = ((first_head + h) * SPLITS + FIRST_SPLIT + workgroup.y) * (QUADS + 1u);
-          partials[partial + quad] = sum;
-          if (quad == 0u) {
-            partials[partial + QUADS] = vec4<f32>(totals[h], largest[h], 0.0, 0.0);
+      }
+      workgroupBarrier();
+      for (var i = index; i < BATCH * UNITS; i += WORKGROUP) {
+        let h = b + i / UNITS;
+        let quad = 2u * (i % UNITS) + half;
+        if (h < heads) {
+          var sum = vec4<f32>(0.0);
+          for (var s = 0u; s < SLOTS; s++) {
+            sum += scratch[h * OWNERS + s * UNITS + i % UNITS];
+          }
+          if (DIRECT) {
+            partials[(first_head + h) * QUADS + quad] = sum / totals[h];
+          } else {
+            let partial = ((first_head + h) * SPLITS + FIRST_SPLIT + workgroup.y) * (QUADS + 1u);
+            partials[partial + quad] = sum;
+            if (quad == 0u) {
+              partials[partial + QUADS] = vec4<f32>(totals[h], largest[h], 0.0, 0.0);
+            }
           }
         }
       }

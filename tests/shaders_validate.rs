@@ -108,7 +108,7 @@ fn attention(shaders: &mut Vec<Shader>) {
                 shaders.push(attention.prefill(capabilities).shader);
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
-                shaders.push(attention.merge(capabilities).shader);
+                shaders.push(attention.merge().shader);
                 let segment = Attention { first: 1024, capacity: 2048, ..attention };
                 shaders.push(segment.prefill(capabilities).shader);
                 shaders.push(segment.prefill_more(capabilities).shader);
@@ -217,7 +217,7 @@ fn scores(shaders: &mut Vec<Shader>) {
                 shaders.push(attention.prefill(capabilities).shader);
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
-                shaders.push(attention.merge(capabilities).shader);
+                shaders.push(attention.merge().shader);
             }
         }
     }

@@ -137,7 +137,7 @@ async fn attention_of_one_row_and_of_many() {
         assert!(off < 1e-5, "prefill {attention:?} at {position} off by {off}");
         let steps = [
             (attention.decode(gpu.capabilities()), [&q, &k, &v, &partials, &step].map(Binding::from).to_vec()),
-            (attention.merge(gpu.capabilities()), [&partials, &y, &step].map(Binding::from).to_vec()),
+            (attention.merge(), [&partials, &y, &step].map(Binding::from).to_vec()),
         ];
         let actual = run(&gpu, &steps, span, &y).await;
         let off = worst(&actual[..expected.len()], &expected);

@@ -12,9 +12,9 @@ const GROUP: u32 = 4;
 const OWNERS: u32 = WORKGROUP;
 /// Positions of a stretch: a group has 16.
 const SPLIT: u32 = 16 * WORKGROUP / GROUP;
-/// Query heads that a workgroup holds in registers at most: their sums of values take 4 each.
+/// Query heads of a workgroup at most: their weights are in its memory.
 const MAX_PACK: u32 = 8;
-/// Query heads whose products with 4 keys an invocation holds in registers at most.
+/// Query heads whose products with 4 keys an invocation holds in registers at most, and later their sums of 8 values each.
 const MAX_BATCH: u32 = 4;
 /// Invocations of a workgroup that merges.
 const MERGE_WORKGROUP: u32 = 128;
@@ -25,18 +25,12 @@ struct Shape {
     blocks: u32,
     /// Query heads of each.
     pack: u32,
-    /// Of these, those whose products are summed at once.
+    /// Of these, those whose products are summed at once, and later their values.
     batch: u32,
     /// An invocation keeps its part of the queries in registers.
     keep: bool,
-    /// Invocations that share the positions of a quad of values: a power of two, so that each has as many.
+    /// Invocations that share the positions of 8 elements of values: a power of two, so that each has as many.
     slots: u32,
-    /// Fours of rows whose values are on their way at once.
-    ahead: u32,
-    /// Heads whose sums are brought together at once.
-    round: u32,
-    /// Quads of workgroup memory for weights, and later for sums.
-    scratch: u32,
 }
 
 impl Shape {
@@ -47,19 +41,14 @@ impl Shape {
         // Registers, 8 a unit; keys in f32 take twice as many.
         let most_kept = if kv_type == KvType::F32 { 4 } else { 6 };
         let keep = batch == pack && pack * (head_dim / 8).div_ceil(GROUP) <= most_kept;
-        let quads = head_dim / 4;
-        let slots = 1 << (WORKGROUP / quads).min(OWNERS / 2).ilog2();
-        let ahead = if pack <= 4 { 2 } else { 1 };
-        let sums = slots * quads;
-        let weights = pack * OWNERS;
-        let round = (weights / sums).clamp(1, pack);
-        Self { blocks, pack, batch, keep, slots, ahead, round, scratch: weights.max(sums) }
+        let slots = 1 << (WORKGROUP / (head_dim / 8)).min(OWNERS).ilog2();
+        Self { blocks, pack, batch, keep, slots }
     }
 
     /// Bytes of workgroup memory, with those of the reductions.
     #[cfg(test)]
     fn workgroup_bytes(&self) -> u32 {
-        16 * (WORKGROUP + self.scratch) + 4 * self.pack * (OWNERS + 2)
+        16 * (WORKGROUP + self.pack * OWNERS) + 4 * self.pack * (OWNERS + 2)
     }
 }
 
@@ -87,9 +76,10 @@ impl Attention {
     }
 
     fn stretches(&self, capabilities: Capabilities, direct: bool) -> Dispatch {
-        let Shape { blocks, pack, batch, keep, slots, ahead, round, scratch } = self.shape();
+        let Shape { blocks, pack, batch, keep, slots } = self.shape();
         let source = self
-            .source(capabilities)
+            // In units of 16 bytes, which are one load as words and two as f16.
+            .source(false)
             .uint("SPLIT", SPLIT)
             .uint("SPLITS", self.splits())
             .uint("FIRST_SPLIT", self.first / SPLIT)
@@ -97,9 +87,6 @@ impl Attention {
             .uint("PACK", pack)
             .uint("BATCH", batch)
             .uint("SLOTS", slots)
-            .uint("AHEAD", ahead)
-            .uint("ROUND", round)
-            .uint("SCRATCH", scratch)
             .flag("KEEP", keep)
             .flag("DIRECT", direct);
         let deal = match capabilities.subgroups {
@@ -123,13 +110,13 @@ impl Attention {
     }
 
     /// What [`Attention::decode`] left of all segments, put together into a row of heads · head_dim. Bindings: partials, y, step.
-    pub fn merge(&self, capabilities: Capabilities) -> Dispatch {
+    pub fn merge(&self) -> Dispatch {
         let shader = Source::new()
             .uint("HEAD_DIM", self.head_dim)
             .uint("SPLIT", SPLIT)
             .uint("SPLITS", self.splits())
+            .uint("WORKGROUP", MERGE_WORKGROUP)
             .step()
-            .reduce(MERGE_WORKGROUP, MERGE_WORKGROUP, capabilities)
             .build(
                 "attention_merge",
                 include_str!("../../shaders/attention_merge.wgsl"),
@@ -182,9 +169,7 @@ mod tests {
                 let shape = Shape::new(heads, head_dim, KvType::F16);
                 let bytes = shape.workgroup_bytes();
                 assert!(bytes <= 16 * 1024, "{heads} heads of {head_dim}: {bytes} bytes");
-                assert!(
-                    shape.scratch >= shape.round * shape.slots * head_dim / 4 && OWNERS.is_multiple_of(shape.ahead * shape.slots)
-                );
+                assert!(shape.slots * head_dim / 8 <= OWNERS && OWNERS.is_multiple_of(shape.slots));
                 assert!(shape.pack * shape.blocks >= heads && shape.pack * (shape.blocks - 1) < heads);
             }
         }

@@ -23,7 +23,7 @@ impl Attention {
         let resume = self.first > 0;
         let carries = resume || more;
         let source = self
-            .source(capabilities)
+            .source(capabilities.f16)
             .uint("END", if self.is_ring() { self.context } else { self.capacity })
             .flag("RESUME", resume)
             .flag("MORE", more)

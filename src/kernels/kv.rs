@@ -3,7 +3,7 @@
 
 use super::kv_type::KvType;
 use super::source::Source;
-use crate::gpu::{Capabilities, Traffic};
+use crate::gpu::Traffic;
 
 /// A layer's attention. Its kernels are [`Attention::prefill`] for many rows, [`Attention::decode`] then [`Attention::merge`] for one.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +44,8 @@ impl Attention {
         2 * self.kv_type.bytes(1, self.kv_heads, self.head_dim)
     }
 
-    /// Adds what all its kernels have in common.
-    pub(super) fn source(&self, capabilities: Capabilities) -> Source {
+    /// Adds what all its kernels have in common; `half` as for [`KvType::read_only`].
+    pub(super) fn source(&self, half: bool) -> Source {
         let source = Source::new()
             .uint("HEADS", self.heads)
             .uint("HEADS_PER_KV", self.heads_per_kv())
@@ -58,7 +58,7 @@ impl Attention {
             .float("SOFT_CAP", self.soft_cap)
             .float("ALIBI", self.alibi);
         self.kv_type
-            .read_only(source, self.head_dim, self.capacity * self.kv_heads, capabilities)
+            .read_only(source, self.head_dim, self.capacity * self.kv_heads, half)
             .step()
             .fragment(include_str!("../../shaders/lib/soft_cap.wgsl"))
             .fragment(include_str!("../../shaders/lib/score.wgsl"))

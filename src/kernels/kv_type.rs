@@ -1,7 +1,6 @@
 //! How a key/value cache stores its numbers.
 
 use super::source::Source;
-use crate::gpu::Capabilities;
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -82,15 +81,15 @@ impl KvType {
         source.uint("SCALES", rows * self.code_bytes(head_dim) / 4).fragment(blocks).fragment(code)
     }
 
-    /// As [`Self::cache`], for kernels that only read it.
-    pub(super) fn read_only(self, source: Source, head_dim: u32, rows: u32, capabilities: Capabilities) -> Source {
+    /// As [`Self::cache`], for kernels that only read it; `half`: f16 as numbers, not as words to unpack.
+    pub(super) fn read_only(self, source: Source, head_dim: u32, rows: u32, half: bool) -> Source {
         match self {
-            KvType::F16 if capabilities.f16 => source.f16().fragment(include_str!("../../shaders/lib/kv_half.wgsl")),
+            KvType::F16 if half => source.f16().fragment(include_str!("../../shaders/lib/kv_half.wgsl")),
             _ => self.cache(source, head_dim, rows),
         }
     }
 
-    /// Adds `key_unit` and `value_quad`, for keys bound by 8 elements and values by 4.
+    /// Adds `key_unit` and `value_unit`, for keys and values bound by 8 elements.
     pub(super) fn read_units(self, source: Source) -> Source {
         source.fragment(match self.is_plain() {
             true => include_str!("../../shaders/lib/kv_read_units.wgsl"),

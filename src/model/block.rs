@@ -173,7 +173,7 @@ impl<'a> Planner<'a> {
                     plan.push(self.gpu, &of(kv).decode(capabilities), &bindings(kv, &buffers.partials));
                 }
                 let bindings = [&buffers.partials, &buffers.attended, &space.sequence].map(Binding::from);
-                plan.push(self.gpu, &of(last).merge(capabilities), &bindings);
+                plan.push(self.gpu, &of(last).merge(), &bindings);
             }
             Width::Few | Width::Many => {
                 let carried = buffers.carried.as_ref().filter(|_| !before.is_empty());

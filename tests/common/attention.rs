@@ -150,7 +150,7 @@ impl Case {
             plan.push(gpu, &kernel.decode(capabilities), &[&q, k, v, &partials, &step].map(Buffer::whole));
         }
         let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
-        plan.push(gpu, &segments[0].0.merge(capabilities), &[&partials, &y, &step].map(Buffer::whole));
+        plan.push(gpu, &segments[0].0.merge(), &[&partials, &y, &step].map(Buffer::whole));
         gpu.run(&plan, self.span);
         self.compare(gpu, "decode in segments", &download(gpu, &y));
     }
@@ -163,7 +163,7 @@ impl Case {
         let step = step(gpu, self.span);
         let mut plan = Plan::default();
         plan.push(gpu, &self.kernel.decode(gpu.capabilities()), &[&q, &k, &v, &partials, &step].map(Buffer::whole));
-        plan.push(gpu, &self.kernel.merge(gpu.capabilities()), &[&partials, &y, &step].map(Buffer::whole));
+        plan.push(gpu, &self.kernel.merge(), &[&partials, &y, &step].map(Buffer::whole));
         gpu.run(&plan, self.span);
         self.compare(gpu, "decode", &download(gpu, &y));
         if self.span.position < Attention::SHORT_CONTEXT {
