@@ -1,4 +1,6 @@
-//! Numbers as people read them.
+//! Numbers and outcomes as people read them.
+
+use kinglet::api::types::{FinishReason, Usage};
 
 /// Bytes in decimal units: `98.8 MB`.
 pub fn bytes(n: f64) -> String {
@@ -55,9 +57,31 @@ pub fn file_name(url: &str) -> String {
     path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path).replace("%20", " ")
 }
 
+/// Why an answer ended, where that is not plain; at most `most` tokens were asked for, in a context of `context`.
+pub fn ending(finish: FinishReason, usage: &Usage, most: u32, context: u32) -> Option<&'static str> {
+    match finish {
+        FinishReason::Stop => None,
+        FinishReason::Abort => Some("stopped"),
+        FinishReason::Length if usage.total_tokens >= context => Some("the context is full"),
+        FinishReason::Length if usage.completion_tokens >= most => Some("cut at the longest length"),
+        FinishReason::Length => Some("the GPU has no memory for more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endings_tell_what_was_full() {
+        let length = |prompt, tokens| ending(FinishReason::Length, &Usage::new(prompt, tokens, 0), 100, 4096);
+        assert_eq!(length(50, 100), Some("cut at the longest length"));
+        assert_eq!(length(4000, 96), Some("the context is full"));
+        assert_eq!(length(50, 99), Some("the GPU has no memory for more"));
+        let usage = Usage::new(50, 100, 0);
+        assert_eq!(ending(FinishReason::Stop, &usage, 100, 4096), None);
+        assert_eq!(ending(FinishReason::Abort, &usage, 100, 4096), Some("stopped"));
+    }
 
     #[test]
     fn bytes_have_one_decimal_below_a_hundred() {

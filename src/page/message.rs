@@ -1,6 +1,6 @@
 //! One message: what the user said, or the answer with its numbers and buttons.
 
-use kinglet::api::types::{FinishReason, Role};
+use kinglet::api::types::Role;
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
@@ -81,15 +81,13 @@ fn numbers(outcome: &Outcome) -> String {
         Outcome::Cut => "cut off".into(),
         Outcome::Open { tokens: n, per_second } if *per_second == 0.0 => tokens(*n),
         Outcome::Open { tokens: n, per_second } => format!("{} tok/s · {}", format::rate(*per_second), tokens(*n)),
-        Outcome::Done { finish, tokens: n, per_second, first_token_ms } => {
+        Outcome::Done { ending, tokens: n, per_second, first_token_ms } => {
             let mut text = format!("{} tok/s · {}", format::rate(*per_second), tokens(*n));
             if *first_token_ms > 0.0 {
                 text.push_str(&format!(" · first after {:.2} s", first_token_ms / 1e3));
             }
-            match finish {
-                FinishReason::Stop => {}
-                FinishReason::Length => text.push_str(" · cut at the longest length"),
-                FinishReason::Abort => text.push_str(" · stopped"),
+            if let Some(ending) = ending {
+                text.push_str(&format!(" · {ending}"));
             }
             text
         }

@@ -74,7 +74,8 @@ pub enum Outcome {
         per_second: f64,
     },
     Done {
-        finish: FinishReason,
+        /// Why, where that is not plain.
+        ending: Option<&'static str>,
         tokens: u32,
         per_second: f64,
         first_token_ms: f64,
@@ -109,6 +110,8 @@ struct Engine {
 struct Answer {
     turn: Turn,
     pending: String,
+    /// Tokens that were asked for at most.
+    most: u32,
     tokens: u32,
     first_at: f64,
     last_at: f64,
@@ -288,6 +291,7 @@ impl State {
             engine.answer = Some(Answer {
                 turn: turn.clone(),
                 pending: String::new(),
+                most: request.max_tokens.unwrap_or(u32::MAX),
                 tokens: 0,
                 first_at: 0.0,
                 last_at: 0.0,
@@ -400,11 +404,12 @@ impl State {
 
     fn finish(self, reply: &ChatReply) {
         let finish = reply.choices.first().map_or(FinishReason::Stop, |choice| choice.finish_reason);
+        let context = self.info.with_untracked(|info| info.as_ref().map_or(u32::MAX, |info| info.context));
         if let Some(answer) = self.engine(|engine| engine.answer.take()) {
             let timings = reply.timings;
             answer.turn.text.set(reply.text().to_owned());
             answer.turn.outcome.set(Outcome::Done {
-                finish,
+                ending: format::ending(finish, &reply.usage, answer.most, context),
                 tokens: reply.usage.completion_tokens,
                 per_second: timings.predicted_per_second,
                 first_token_ms: timings.prompt_ms,

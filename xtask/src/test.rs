@@ -68,6 +68,7 @@ pub fn run(options: Options) -> Result<bool> {
         let filter = binaries(&SPECIAL).map_or("all()".to_owned(), |special| format!("not ({special})"));
         let run = || nextest(&filter, lavapipe.as_deref(), None);
         stage(&mut summary, "native", run);
+        stage(&mut summary, "the page's parts", page);
     }
     if wants(Only::Gpu) {
         let first = if options.fast { &SPECIAL[..1] } else { &SPECIAL[..2] };
@@ -179,6 +180,18 @@ fn counted(run: &mut Command, filter: &str, icd: Option<&Path>) -> Result<Counts
         counts.failed = 1;
     }
     Ok(counts)
+}
+
+/// The tests of the page's own modules: its program is built with features of its own, so that `--workspace` leaves them out.
+fn page() -> Result<Outcome> {
+    let mut run = tools::cargo();
+    run.args(["nextest", "run", "--no-default-features", "--features", "page", "--bin", "page", "--no-fail-fast"]);
+    let (ok, output) = sh::run_captured(&mut run)?;
+    let Some(mut counts) = summary::nextest(&output) else { bail!("the page's tests could not be built or started") };
+    if !ok && counts.failed == 0 {
+        counts.failed = 1;
+    }
+    Ok(Outcome::Ran(counts))
 }
 
 /// The filter for all test binaries whose names begin so; None if there are none, for then nextest refuses the filter.
