@@ -1,5 +1,5 @@
 // Attention of one query row over one stretch of the context (flash decoding, Dao et al. 2023): a workgroup takes one key/value head
-// and SPLIT positions, reads their keys and values once for all PACK query heads that share them, and leaves for each head its
+// and SPLIT positions, fetches their keys and values once for all PACK query heads that share them, and leaves for each head its
 // largest score, the sum of its weights and the weighted sum of values. attention_merge.wgsl puts the stretches together.
 // More query heads than fit a workgroup are spread over BLOCKS workgroups, which follow each other and read the same rows.
 // DIRECT: the context has one stretch only, and what is left is the result itself, [head][HEAD_DIM].
@@ -7,7 +7,8 @@
 // Keys: GROUP = 4 invocations share 16 rows, 4 at a time, and each ends up with the scores of 4 consecutive rows.
 // Products are summed for BATCH heads at once, so that registers suffice: the next ones find the 4 rows in a cache.
 // KEEP: there is one batch, and its queries stay in registers.
-// Values: UNITS invocations share a row, BATCH heads at once as well.
+// Values: UNITS invocations share a row. They are weighted for BATCH heads at once, too: for the next ones, the stretch's values are read
+// again, from a cache mostly.
 // Rows after the last slot are read as if they were the last one and weigh nothing; nor do those that are WINDOW or more positions back.
 // RING: position p has the slot p % CAPACITY, for a layer with a window keeps no more than the last positions. Otherwise the slots are those of a
 // segment of the cache, which begins with position FIRST; its stretches come behind FIRST_SPLIT others.
@@ -30,8 +31,9 @@ const OWNERS: u32 = SPLIT / 4u;
 // Below every score, and far enough from the largest f32 that differences stay finite.
 const LOWEST: f32 = -1e30;
 
-// [head][group], what its owners have of a head: their largest scores, then the sums of their weights; and that of all.
-var<workgroup> own: array<vec4<f32>, PACK * GROUPS>;
+// What each owner has of a head: its largest score, then the sum of its weights; and that of all. Invocations share no vector that they
+// write to: a component cannot be written alone everywhere.
+var<workgroup> own: array<f32, PACK * OWNERS>;
 var<workgroup> largest: array<f32, PACK>;
 var<workgroup> totals: array<f32, PACK>;
 // [head][owner], the weights of 4 rows each; then, in a head's part, [slot][unit], sums of values, a quad of each unit.
@@ -90,16 +92,16 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let owner = 4u * group + lane;
   let last_key = (rows + last) * UNITS + lane;
   for (var s = 0u; s < 4u; s++) {
-    let at = (rows + 16u * group + 4u * s) * UNITS + lane;
+    let at = (rows + 16u * group + s) * UNITS + lane;
     for (var b = 0u; b < PACK; b += BATCH) {
       var sums = array<vec4<f32>, BATCH>();
       if (KEEP) {
         for (var u = 0u; u < LANE_UNITS; u++) {
           if (16u * group <= last && lane + u * GROUP < UNITS) {
             let k0 = key_unit(min(at, last_key) + u * GROUP);
-            let k1 = key_unit(min(at + UNITS, last_key) + u * GROUP);
-            let k2 = key_unit(min(at + 2u * UNITS, last_key) + u * GROUP);
-            let k3 = key_unit(min(at + 3u * UNITS, last_key) + u * GROUP);
+            let k1 = key_unit(min(at + 4u * UNITS, last_key) + u * GROUP);
+            let k2 = key_unit(min(at + 8u * UNITS, last_key) + u * GROUP);
+            let k3 = key_unit(min(at + 12u * UNITS, last_key) + u * GROUP);
             for (var h = 0u; h < BATCH; h++) {
               sums[h] = products(k0, k1, k2, k3, queries[h * LANE_UNITS + u], sums[h]);
             }
@@ -108,9 +110,9 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
       } else if (16u * group <= last) {
         for (var unit = lane; unit < UNITS; unit += GROUP) {
           let k0 = key_unit(min(at, last_key) + unit - lane);
-          let k1 = key_unit(min(at + UNITS, last_key) + unit - lane);
-          let k2 = key_unit(min(at + 2u * UNITS, last_key) + unit - lane);
-          let k3 = key_unit(min(at + 3u * UNITS, last_key) + unit - lane);
+          let k1 = key_unit(min(at + 4u * UNITS, last_key) + unit - lane);
+          let k2 = key_unit(min(at + 8u * UNITS, last_key) + unit - lane);
+          let k3 = key_unit(min(at + 12u * UNITS, last_key) + unit - lane);
           for (var h = 0u; h < BATCH; h++) {
             sums[h] = products(k0, k1, k2, k3, query(first_head + min(b + h, heads - 1u), unit), sums[h]);
           }
@@ -118,11 +120,10 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
       }
       for (var h = 0u; h < min(BATCH, PACK - b); h++) {
         let product = group_deal4(sums[h], index);
-        scratch[(b + h) * OWNERS + 4u * group + s][lane] = product;
+        scratch[(b + h) * OWNERS + owner][s] = product;
       }
     }
   }
-  workgroupBarrier();
 
   // Scores, by the owners of their rows.
   let offsets = vec4<u32>(4u * owner) + vec4<u32>(0u, 1u, 2u, 3u);
@@ -132,18 +133,18 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     let at = h * OWNERS + owner;
     let scores = select(vec4<f32>(LOWEST), scored(scratch[at], first_head + h, distances), visible);
     scratch[at] = scores;
-    own[h * GROUPS + group][lane] = max(max(scores.x, scores.y), max(scores.z, scores.w));
+    own[at] = max(max(scores.x, scores.y), max(scores.z, scores.w));
   }
   workgroupBarrier();
 
   // A group of invocations for each head brings together what the owners have.
   for (var h = 0u; h < PACK; h += GROUPS) {
     let head = h + group;
-    var highests = vec4<f32>(LOWEST);
-    for (var i = select(GROUPS, lane, head < PACK); i < GROUPS; i += GROUP) {
-      highests = max(highests, own[head * GROUPS + i]);
+    var highest = LOWEST;
+    for (var i = select(OWNERS, lane, head < PACK); i < OWNERS; i += GROUP) {
+      highest = max(highest, own[head * OWNERS + i]);
     }
-    let highest = group_max(max(max(highests.x, highests.y), max(highests.z, highests.w)), index, subgroup);
+    highest = group_max(highest, index, subgroup);
     if (lane == 0u && head < PACK) {
       largest[head] = highest;
     }
@@ -153,16 +154,16 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
     let at = h * OWNERS + owner;
     let weight = select(vec4<f32>(0.0), exp(scratch[at] - largest[h]), visible);
     scratch[at] = weight;
-    own[h * GROUPS + group][lane] = dot(weight, vec4<f32>(1.0));
+    own[at] = dot(weight, vec4<f32>(1.0));
   }
   workgroupBarrier();
   for (var h = 0u; h < PACK; h += GROUPS) {
     let head = h + group;
-    var sums = vec4<f32>(0.0);
-    for (var i = select(GROUPS, lane, head < PACK); i < GROUPS; i += GROUP) {
-      sums += own[head * GROUPS + i];
+    var total = 0.0;
+    for (var i = select(OWNERS, lane, head < PACK); i < OWNERS; i += GROUP) {
+      total += own[head * OWNERS + i];
     }
-    let total = group_sum(dot(sums, vec4<f32>(1.0)), index, subgroup);
+    total = group_sum(total, index, subgroup);
     if (lane == 0u && head < PACK) {
       totals[head] = total;
     }
@@ -192,18 +193,18 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
         }
       }
     }
-    // Brought together by every other quad at once.
-    for (var half = 0u; half < 2u; half++) {
+    // Brought together: even quads first, then odd ones.
+    for (var odd = 0u; odd < 2u; odd++) {
       workgroupBarrier();
       if (slot < SLOTS) {
         for (var h = 0u; h < min(BATCH, PACK - b); h++) {
-          scratch[(b + h) * OWNERS + slot * UNITS + column] = select(values[h][0], values[h][1], half == 1u);
+          scratch[(b + h) * OWNERS + slot * UNITS + column] = select(values[h][0], values[h][1], odd == 1u);
         }
       }
       workgroupBarrier();
       for (var i = index; i < BATCH * UNITS; i += WORKGROUP) {
         let h = b + i / UNITS;
-        let quad = 2u * (i % UNITS) + half;
+        let quad = 2u * (i % UNITS) + odd;
         if (h < heads) {
           var sum = vec4<f32>(0.0);
           for (var s = 0u; s < SLOTS; s++) {

@@ -166,6 +166,12 @@ fn a_server_that_misbehaves_costs_an_error_at_most() {
     let next = cut[1];
     assert!(next.is_none_or(|next| (1..=CUT).contains(&next)), "{next:?}");
     assert_eq!(cut[1..], [next; 3], "nothing came in between");
+    let requests = server.requests();
+    let again = requests.iter().filter(|request| request.path == "/models/cut").skip(1);
+    assert!(
+        again.clone().all(|request| request.header("cache-control") == Some("no-cache")),
+        "past the browser's cache: {again:?}"
+    );
     assert_eq!(starts("404").len(), 1);
 }
 

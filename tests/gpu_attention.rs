@@ -9,7 +9,7 @@ mod common {
 
 use common::attention::{Case, UNTOUCHED, kernel, step, windowed};
 use common::gpu::{Random, open_both, run};
-use kinglet::gpu::{AdapterChoice, Buffer, Capabilities, Dispatch, Gpu, GpuError, GpuOptions, Span, Tier};
+use kinglet::gpu::{AdapterChoice, Buffer, Capabilities, Gpu, GpuError, GpuOptions, Span, Tier};
 use kinglet::kernels::{Attention, KvType};
 
 #[test]
@@ -56,7 +56,7 @@ fn decode_of_every_head_dim_and_group() {
 fn decode_of_a_long_context() {
     let mut random = Random(3);
     for gpu in open_both() {
-        // More splits than the merge has invocations.
+        // Many stretches for each slot of the merge.
         for kv_type in KvType::PLAIN {
             let kernel = kernel([2, 1, 16], 128 * 256 + 300, kv_type);
             Case::random(&mut random, kernel, Span { position: kernel.context - 1, rows: 1 }).decode(&gpu);
@@ -128,10 +128,14 @@ fn large_scores() {
 fn scores_that_rise_and_fall_along_the_context() {
     let mut random = Random(7);
     for gpu in open_both() {
-        let kernel = kernel([2, 1, 8], 600, KvType::F32);
+        let short = kernel([2, 1, 8], 600, KvType::F32);
+        // Here a slot of the merge has several stretches, and with the window some of which nothing is seen before others.
+        let long = kernel([2, 1, 256], 1400, KvType::F32);
+        let windowed = Attention { window: 300, ..long };
         for slope in [-2.0, 2.0] {
-            for rows in [1, 33] {
-                let mut case = Case::sloping(&mut random, kernel, Span { position: 600 - rows, rows }, slope);
+            for (kernel, rows) in [(short, 1), (short, 33), (long, 1), (windowed, 1)] {
+                let span = Span { position: kernel.context - rows, rows };
+                let mut case = Case::sloping(&mut random, kernel, span, slope);
                 if rows == 1 { case.decode(&gpu) } else { case.prefill(&gpu) }
             }
         }
@@ -187,7 +191,7 @@ fn rings_that_went_round_many_times() {
         for (i, (window, shape)) in [(1, [2, 1, 8]), (40, [6, 3, 16]), (200, [3, 1, 24])].into_iter().enumerate() {
             let kernel = windowed(window, shape, 2000, KvType::PLAIN[i % 2]);
             let round = kernel.capacity;
-            // Whole stretches of 128 slots have nothing in the window: at its borders, where it lies in two ends of the ring, and anywhere.
+            // Whole stretches have nothing in the window: at its borders, where it lies in two ends of the ring, and anywhere.
             for position in [round - 1, round, round + 1, 2 * round + window / 2, 3 * round - 1, 127, 128, 1999] {
                 Case::random(&mut random, kernel, Span { position, rows: 1 }).decode(&gpu);
             }
@@ -268,7 +272,7 @@ fn caches_in_blocks() {
 
 /// f16 becomes f32 exactly, whether words are unpacked or numbers read.
 #[test]
-fn f16_is_read_to_the_same_bits_with_and_without_it() {
+fn prefill_reads_f16_to_the_same_bits_with_and_without_it() {
     let open = |tier| {
         let adapter = AdapterChoice { name: None, tier: Some(tier) };
         pollster::block_on(Gpu::open(GpuOptions { adapter, ..GpuOptions::default() }))
@@ -285,18 +289,15 @@ fn f16_is_read_to_the_same_bits_with_and_without_it() {
         // Some too small for a normal f16.
         case.k.iter_mut().chain(&mut case.v).step_by(7).for_each(|x| *x *= 1e-5);
         let prefill = |gpu: &Gpu| kernel.prefill(gpu.capabilities());
-        let decode = |gpu: &Gpu| kernel.decode_short(gpu.capabilities());
         assert_ne!(prefill(&with).shader.wgsl, prefill(&without).shader.wgsl);
-        for (name, dispatch) in [("prefill", &prefill as &dyn Fn(&Gpu) -> Dispatch), ("decode", &decode)] {
-            let [one, other] = [&with, &without].map(|gpu| {
-                let [k, v] = case.caches(gpu);
-                let q = gpu.upload("q", &case.q).unwrap();
-                let y = gpu.upload("y", &vec![UNTOUCHED; case.q.len()]).unwrap();
-                let bindings = [&q, &k, &v, &y, &step(gpu, case.span)].map(Buffer::whole);
-                run(gpu, &dispatch(gpu), &bindings, case.span, &y).iter().map(|y| y.to_bits()).collect::<Vec<_>>()
-            });
-            assert!(one == other, "{name} of {kernel:?}");
-        }
+        let [one, other] = [&with, &without].map(|gpu| {
+            let [k, v] = case.caches(gpu);
+            let q = gpu.upload("q", &case.q).unwrap();
+            let y = gpu.upload("y", &vec![UNTOUCHED; case.q.len()]).unwrap();
+            let bindings = [&q, &k, &v, &y, &step(gpu, case.span)].map(Buffer::whole);
+            run(gpu, &prefill(gpu), &bindings, case.span, &y).iter().map(|y| y.to_bits()).collect::<Vec<_>>()
+        });
+        assert!(one == other, "{kernel:?}");
     }
 }
 

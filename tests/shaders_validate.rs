@@ -104,11 +104,11 @@ fn attention(shaders: &mut Vec<Shader>) {
                 soft_cap: 0.0,
                 alibi: 0.0,
             };
+            shaders.push(attention.merge().shader);
             for capabilities in [TIER_C, SUBGROUPS, HALF] {
                 shaders.push(attention.prefill(capabilities).shader);
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
-                shaders.push(attention.merge().shader);
                 let segment = Attention { first: 1024, capacity: 2048, ..attention };
                 shaders.push(segment.prefill(capabilities).shader);
                 shaders.push(segment.prefill_more(capabilities).shader);
@@ -213,11 +213,11 @@ fn scores(shaders: &mut Vec<Shader>) {
             let (heads, kv_heads, head_dim, context, scale) = (12, 4, 64, 32_768, 0.125);
             let attention =
                 Attention { heads, kv_heads, head_dim, context, capacity, first: 0, window, kv_type, scale, soft_cap, alibi };
+            shaders.push(attention.merge().shader);
             for capabilities in [TIER_C, SUBGROUPS, HALF] {
                 shaders.push(attention.prefill(capabilities).shader);
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
-                shaders.push(attention.merge().shader);
             }
         }
     }

@@ -8,8 +8,6 @@ use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 const WORKGROUP: u32 = 64;
 /// Invocations that share 16 keys.
 const GROUP: u32 = 4;
-/// Groups of 4 rows of a stretch, whose scores one invocation each has.
-const OWNERS: u32 = WORKGROUP;
 /// Positions of a stretch: a group has 16.
 const SPLIT: u32 = 16 * WORKGROUP / GROUP;
 /// Query heads of a workgroup at most: their weights are in its memory.
@@ -29,7 +27,7 @@ struct Shape {
     batch: u32,
     /// An invocation keeps its part of the queries in registers.
     keep: bool,
-    /// Invocations that share the positions of 8 elements of values: a power of two, so that each has as many.
+    /// Invocations that share the positions of 8 elements of values.
     slots: u32,
 }
 
@@ -41,14 +39,7 @@ impl Shape {
         // Registers, 8 a unit; keys in f32 take twice as many.
         let most_kept = if kv_type == KvType::F32 { 4 } else { 6 };
         let keep = batch == pack && pack * (head_dim / 8).div_ceil(GROUP) <= most_kept;
-        let slots = 1 << (WORKGROUP / (head_dim / 8)).min(OWNERS).ilog2();
-        Self { blocks, pack, batch, keep, slots }
-    }
-
-    /// Bytes of workgroup memory, with those of the reductions.
-    #[cfg(test)]
-    fn workgroup_bytes(&self) -> u32 {
-        16 * (WORKGROUP + self.pack * OWNERS) + 4 * self.pack * (OWNERS + 2)
+        Self { blocks, pack, batch, keep, slots: WORKGROUP / (head_dim / 8) }
     }
 }
 
@@ -78,7 +69,7 @@ impl Attention {
     fn stretches(&self, capabilities: Capabilities, direct: bool) -> Dispatch {
         let Shape { blocks, pack, batch, keep, slots } = self.shape();
         let source = self
-            // In units of 16 bytes, which are one load as words and two as f16.
+            // f16 as words: 8 elements are one load then, and as numbers two.
             .source(false)
             .uint("SPLIT", SPLIT)
             .uint("SPLITS", self.splits())
@@ -162,17 +153,21 @@ impl Attention {
 mod tests {
     use super::*;
 
+    /// Groups of 4 rows of a stretch, whose scores one invocation each has.
+    const OWNERS: u32 = SPLIT / 4;
+
     #[test]
     fn workgroup_memory_suffices_for_every_shape() {
         for heads in 1..=3 * MAX_PACK {
             for head_dim in (8..=256).step_by(8) {
                 let shape = Shape::new(heads, head_dim, KvType::F16);
-                let bytes = shape.workgroup_bytes();
+                // Weights, what owners have and what is had of all, reductions.
+                let bytes = 16 * shape.pack * OWNERS + 4 * shape.pack * (OWNERS + 2) + 16 * WORKGROUP;
                 assert!(bytes <= 16 * 1024, "{heads} heads of {head_dim}: {bytes} bytes");
-                assert!(shape.slots * head_dim / 8 <= OWNERS && OWNERS.is_multiple_of(shape.slots));
+                assert!(shape.slots > 0 && shape.slots * head_dim / 8 <= OWNERS);
                 assert!(shape.pack * shape.blocks >= heads && shape.pack * (shape.blocks - 1) < heads);
             }
         }
-        const { assert!(SPLIT >= Attention::SHORT_CONTEXT && OWNERS == SPLIT / 4) };
+        const { assert!(SPLIT >= Attention::SHORT_CONTEXT && OWNERS == WORKGROUP) };
     }
 }

@@ -82,7 +82,8 @@ impl Case {
     ///
     /// With u = 2^-24: a weight is off, relatively, by the error of its score (an f32 dot product's, so some u times the sum of the
     /// products' magnitudes) and by exp's, which WGSL allows 3 + 2|x| units; such errors move the result by as large a part of the
-    /// largest value. The sums over positions go through at least 8 partial sums each.
+    /// largest value. A sum of n terms in a row is off by n u at worst; roundings of both signs and partial sums leave far less, so
+    /// that a sixteenth of it is allowed.
     pub fn compare(&self, gpu: &Gpu, what: &str, y: &[f32]) {
         let [q, k, v] = [&self.q, &self.k, &self.v].map(|x| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
         let expected = self.kernel.reference(&q, &k, &v, self.span.position as usize);

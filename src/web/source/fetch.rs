@@ -148,7 +148,8 @@ impl FetchSource {
     async fn reopen(&mut self, offset: u64) -> Result<(), Reopen> {
         self.open = None;
         // Past the browser's cache: what it kept of a broken answer may be of another state of the file than the server's.
-        let response = self.fetch(offset, RequestCache::NoStore).await.map_err(|failure| match failure {
+        let cache = if offset == 0 { RequestCache::Reload } else { RequestCache::NoStore };
+        let response = self.fetch(offset, cache).await.map_err(|failure| match failure {
             Failure::Network(reason) => Reopen::Again(reason),
             // Nothing is there any more, where there was something.
             Failure::Status(416) => Reopen::Never(self.changed("its length")),
