@@ -129,11 +129,12 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   let offsets = vec4<u32>(4u * owner) + vec4<u32>(0u, 1u, 2u, 3u);
   let distances = distances_of(first + min(offsets, vec4<u32>(last)));
   let visible = (offsets <= vec4<u32>(last)) & in_window(distances);
+  var scores = array<vec4<f32>, PACK>();
   for (var h = 0u; h < PACK; h++) {
     let at = h * OWNERS + owner;
-    let scores = select(vec4<f32>(LOWEST), scored(scratch[at], first_head + h, distances), visible);
-    scratch[at] = scores;
-    own[at] = max(max(scores.x, scores.y), max(scores.z, scores.w));
+    let four = select(vec4<f32>(LOWEST), scored(scratch[at], first_head + h, distances), visible);
+    scores[h] = four;
+    own[at] = max(max(four.x, four.y), max(four.z, four.w));
   }
   workgroupBarrier();
 
@@ -152,7 +153,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   workgroupBarrier();
   for (var h = 0u; h < PACK; h++) {
     let at = h * OWNERS + owner;
-    let weight = select(vec4<f32>(0.0), exp(scratch[at] - largest[h]), visible);
+    let weight = select(vec4<f32>(0.0), exp(scores[h] - largest[h]), visible);
     scratch[at] = weight;
     own[at] = dot(weight, vec4<f32>(1.0));
   }

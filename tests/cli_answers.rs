@@ -257,6 +257,31 @@ fn a_chat_that_outgrows_its_context_says_so() {
     assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
 }
 
+/// The context would have room for both questions, the GPU's memory has not.
+#[test]
+fn a_chat_that_outgrows_the_gpu_drops_turns_and_goes_on() {
+    let path = model("room.gguf", &Tiny { context: 16_384, heads: 8, kv_heads: 8, head_dim: 64, ..Tiny::default() });
+    let question = format!("{}\n", "word ".repeat(500));
+    let common = ["chat", argument(&path), "--temperature", "0", "--max-tokens", "4"];
+    let output = chat(&common, &format!("{question}/stats\n{question}"));
+    let told = errors(&output);
+    assert!(output.status.success() && !told.contains("dropped"), "{told}");
+    let used = told.split(" of GPU memory in use").next().unwrap().rsplit("; ").next().unwrap();
+    let mib: f64 = used.strip_suffix(" MiB").unwrap_or_else(|| panic!("{used:?} of {told}")).parse().unwrap();
+
+    // Half of what the next positions take.
+    let budget = ((mib + 8.0) / 1024.0).to_string();
+    let output = chat(&[&common[..], &["--budget", &budget]].concat(), &question.repeat(3));
+    let told = errors(&output);
+    assert!(output.status.success(), "{told}");
+    let dropped = "oldest 1 turn was dropped: the GPU has no memory for more than 4096 tokens of context";
+    assert_eq!(told.matches(dropped).count(), 2, "{told}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3, "an answer to each");
+
+    let little = (mib / 4096.0).to_string();
+    fails(5, &["generate", argument(&path), "--prompt", "a", "--budget", &little], &["memory", "smaller"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_stops_the_answer_and_not_the_chat() {

@@ -95,6 +95,9 @@ pub struct DeviceArgs {
     /// Use only what this tier of GPUs has
     #[arg(long, ignore_case = true)]
     pub tier: Option<TierArg>,
+    /// Take no more of the GPU's memory than this; conversations grow until it is used up
+    #[arg(long, value_name = "GIB", value_parser = gibibytes)]
+    pub budget: Option<u64>,
     /// Number type of the KV cache
     #[arg(long, default_value = "f16", ignore_case = true)]
     pub kv_type: KvTypeArg,
@@ -159,7 +162,8 @@ impl DeviceArgs {
             TierArg::B => Tier::B,
             TierArg::C => Tier::C,
         });
-        GpuOptions { adapter: AdapterChoice { name: self.adapter.clone(), tier }, ..GpuOptions::default() }
+        let adapter = AdapterChoice { name: self.adapter.clone(), tier };
+        GpuOptions { adapter, memory_bytes: self.budget, ..GpuOptions::default() }
     }
 
     /// For loading with a context of so many tokens.
