@@ -260,7 +260,7 @@ fn a_chat_that_outgrows_its_context_says_so() {
 /// The context would have room for both questions, the GPU's memory has not.
 #[test]
 fn a_chat_that_outgrows_the_gpu_drops_turns_and_goes_on() {
-    let path = model("room.gguf", &Tiny { context: 16_384, heads: 8, kv_heads: 8, head_dim: 64, ..Tiny::default() });
+    let path = model("outgrown.gguf", &Tiny { context: 16_384, heads: 8, kv_heads: 8, head_dim: 64, ..Tiny::default() });
     let question = format!("{}\n", "word ".repeat(500));
     let common = ["chat", argument(&path), "--temperature", "0", "--max-tokens", "4"];
     let output = chat(&common, &format!("{question}/stats\n{question}"));
