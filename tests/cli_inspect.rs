@@ -126,7 +126,7 @@ fn a_device_is_asked_for_by_its_number_or_name() {
     let devices = json(&["devices", "--json"]);
     let (name, binding) =
         (devices[0]["name"].as_str().expect("a name"), devices[0]["limits"]["binding_bytes"].as_u64().expect("a limit"));
-    let path = file("long.gguf", &Tiny { context: 1 << 24, heads: 64, ..Tiny::default() }.build(3).0);
+    let path = file("long-context.gguf", &Tiny { context: 1 << 24, heads: 64, ..Tiny::default() }.build(3).0);
     for device in ["0", name, &name.to_uppercase()] {
         let cost = json(&["inspect", argument(&path), "--json", "--device", device])["cost"].clone();
         assert_eq!((&cost["device"], &cost["fits"]), (&name.into(), &true.into()));
