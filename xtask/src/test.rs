@@ -166,32 +166,33 @@ fn nextest(filter: &str, icd: Option<&Path>, threads: Option<u32>) -> Result<Out
 }
 
 fn counted(run: &mut Command, filter: &str, icd: Option<&Path>) -> Result<Counts> {
-    let (ok, output) = sh::run_captured(run.args(["--no-tests", "pass", "--no-fail-fast"]))?;
-    let Some(mut counts) = summary::nextest(&output) else {
-        if ok {
-            return Ok(Counts::default());
-        }
-        bail!("the tests could not be built or started");
-    };
+    let Some(mut counts) = run_nextest(run.args(["--no-tests", "pass"]))? else { return Ok(Counts::default()) };
     let mut list = nextest_command("list", filter, icd);
     list.args(["--message-format", "json"]);
     counts.skipped = summary::nextest_ignored(&sh::output(&mut list).unwrap_or_default());
+    Ok(counts)
+}
+
+/// What nextest counted; None if all is well without a count.
+fn run_nextest(run: &mut Command) -> Result<Option<Counts>> {
+    let (ok, output) = sh::run_captured(run.arg("--no-fail-fast"))?;
+    let Some(mut counts) = summary::nextest(&output) else {
+        if ok {
+            return Ok(None);
+        }
+        bail!("the tests could not be built or started");
+    };
     if !ok && counts.failed == 0 {
         counts.failed = 1;
     }
-    Ok(counts)
+    Ok(Some(counts))
 }
 
 /// The tests of the page's own modules: its program is built with features of its own, so that `--workspace` leaves them out.
 fn page() -> Result<Outcome> {
     let mut run = tools::cargo();
-    run.args(["nextest", "run", "--no-default-features", "--features", "page", "--bin", "page", "--no-fail-fast"]);
-    let (ok, output) = sh::run_captured(&mut run)?;
-    let Some(mut counts) = summary::nextest(&output) else { bail!("the page's tests could not be built or started") };
-    if !ok && counts.failed == 0 {
-        counts.failed = 1;
-    }
-    Ok(Outcome::Ran(counts))
+    run.args(["nextest", "run", "--no-default-features", "--features", "page", "--bin", "page"]);
+    Ok(run_nextest(&mut run)?.map_or(Outcome::Nothing("no tests in src/page"), Outcome::Ran))
 }
 
 /// The filter for all test binaries whose names begin so; None if there are none, for then nextest refuses the filter.
