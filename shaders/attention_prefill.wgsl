@@ -109,6 +109,28 @@ fn put(values: mat4x4<f32>, totals: vec4<f32>, first_row: u32, head: u32, quad: 
   }
 }
 
+// The largest of each row. All invocations of the workgroup come here.
+fn shared_max(own: vec4<f32>, i: u32, j: u32) -> vec4<f32> {
+  scratch[i * TILE_KEYS + j] = own;
+  workgroupBarrier();
+  var all = own;
+  for (var lane = 0u; lane < LANES; lane++) {
+    all = max(all, scratch[i * TILE_KEYS + lane]);
+  }
+  workgroupBarrier();
+  return all;
+}
+
+fn shared_sum(own: vec4<f32>, i: u32, j: u32) -> vec4<f32> {
+  scratch[i * TILE_KEYS + j] = own;
+  workgroupBarrier();
+  var all = vec4<f32>(0.0);
+  for (var lane = 0u; lane < LANES; lane++) {
+    all += scratch[i * TILE_KEYS + lane];
+  }
+  return all;
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let head = workgroup.x;
@@ -177,7 +199,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
       workgroupBarrier();
       for (var quad = 0u; quad < min(SLICE, QUADS - slice); quad++) {
         let query = (select(0u, slice, RESIDENT) + quad) * TILE_ROWS + 4u * i;
-        let queries = shared_queries(query, j);
+        let queries = mat4x4<f32>(q_tile[query], q_tile[query + 1u], q_tile[query + 2u], q_tile[query + 3u]);
         let key = quad * KEY_STRIDE + j;
         scores0 += scratch[key] * queries;
         scores1 += scratch[key + LANES] * queries;
@@ -222,7 +244,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     for (var n = 0u; n < min(TILE_KEYS, end - first_key); n += 4u) {
       let at = i * TILE_KEYS + n;
       // A column a row of queries, a component a key.
-      let weight = transpose(shared_weights(at, j));
+      let weight = transpose(mat4x4<f32>(scratch[at], scratch[at + 1u], scratch[at + 2u], scratch[at + 3u]));
       let rows = vec4<u32>(keys) + slots_of(min(vec4<u32>(first_key + n) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(end - 1u)));
       values0 += four_values(rows, j) * weight;
       if (COLUMNS > 1u) {

@@ -10,7 +10,7 @@ mod common {
 use common::attention::{Case, UNTOUCHED, kernel, step, windowed};
 use common::gpu::{Random, open_both, run};
 use kinglet::gpu::{AdapterChoice, Buffer, Capabilities, Gpu, GpuError, GpuOptions, Span, Tier};
-use kinglet::kernels::{Attention, KvType};
+use kinglet::kernels::{Attention, KvType, Tiling};
 
 #[test]
 fn decode_at_the_borders_of_splits() {
@@ -288,7 +288,7 @@ fn prefill_reads_f16_to_the_same_bits_with_and_without_it() {
         let mut case = Case::random(&mut random, kernel, Span { position: 97, rows: 40 });
         // Some too small for a normal f16.
         case.k.iter_mut().chain(&mut case.v).step_by(7).for_each(|x| *x *= 1e-5);
-        let prefill = |gpu: &Gpu| kernel.prefill(gpu.capabilities());
+        let prefill = |gpu: &Gpu| kernel.prefill(gpu.capabilities(), Tiling::Shared);
         assert_ne!(prefill(&with).shader.wgsl, prefill(&without).shader.wgsl);
         let [one, other] = [&with, &without].map(|gpu| {
             let [k, v] = case.caches(gpu);
@@ -305,7 +305,7 @@ fn prefill_reads_f16_to_the_same_bits_with_and_without_it() {
 fn a_cache_in_blocks_is_read_in_its_own_bytes() {
     for (kv_type, row) in [(KvType::Q8_0, 64 + 4), (KvType::Q4_0, 32 + 4)] {
         let kernel = kernel([9, 3, 64], 2048, kv_type);
-        let traffic = kernel.prefill(Capabilities::default()).traffic.bytes(Span { position: 999, rows: 1 });
+        let traffic = kernel.prefill(Capabilities::default(), Tiling::Shared).traffic.bytes(Span { position: 999, rows: 1 });
         assert_eq!(traffic, 1000 * 2 * 3 * row + 9 * 64 * 4);
         assert_eq!(kv_type.bytes(1, 3, 64), 3 * row);
     }

@@ -6,10 +6,10 @@ mod common {
     pub mod weights;
 }
 
-use common::gpu::{Random, open_both, run};
+use common::gpu::{Random, open_both, run, tilings};
 use common::weights::{Matrix, SORTS, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Arithmetic, Finish, Format, Matmul, MatmulVariant, Outcome, Step, Tiling, matvec_reference};
+use kinglet::kernels::{Arithmetic, Finish, Format, Matmul, MatmulVariant, Outcome, Step, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -20,9 +20,7 @@ const UNTOUCHED: f32 = 1e30;
 /// Runs `kernel` in every tiling that the device has, and where `tokens` is odd with weights read in both ways, on `tokens` rows in buffers that
 /// hold three rows more.
 fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
-    let least_subgroup = gpu.info().subgroup_sizes.map_or(0, |[least, _]| least);
-    let rows = [4, 8].into_iter().filter(|lanes| *lanes <= least_subgroup).map(|lanes| Tiling::Rows { lanes });
-    for tiling in [Tiling::Shared].into_iter().chain(rows) {
+    for tiling in tilings(gpu) {
         let before = random.0;
         for arithmetic in [Arithmetic::F32, Arithmetic::Unshifted].into_iter().take(1 + tokens as usize % 2) {
             // The same numbers.

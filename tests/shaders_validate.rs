@@ -13,6 +13,8 @@ const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false, int8_d
 const SUBGROUPS: Capabilities = Capabilities { subgroups: true, f16: false, int8_dot: false };
 const HALF: Capabilities = Capabilities { subgroups: true, f16: true, int8_dot: false };
 
+const TILINGS: [Tiling; 3] = [Tiling::Shared, Tiling::Rows { lanes: 4 }, Tiling::Rows { lanes: 8 }];
+
 const ACTIVATIONS: [Activation; 4] = [Activation::Identity, Activation::Silu, Activation::Gelu, Activation::ReluSquared];
 
 /// A product in every kernel that may end so.
@@ -105,13 +107,17 @@ fn attention(shaders: &mut Vec<Shader>) {
                 alibi: 0.0,
             };
             shaders.push(attention.merge().shader);
+            let segment = Attention { first: 1024, capacity: 2048, ..attention };
+            for tiling in TILINGS {
+                let capabilities = if tiling == Tiling::Shared { HALF } else { SUBGROUPS };
+                shaders.push(attention.prefill(capabilities, tiling).shader);
+                shaders.push(segment.prefill(capabilities, tiling).shader);
+                shaders.push(segment.prefill_more(capabilities, tiling).shader);
+            }
             for capabilities in [TIER_C, SUBGROUPS, HALF] {
-                shaders.push(attention.prefill(capabilities).shader);
+                shaders.push(attention.prefill(capabilities, Tiling::Shared).shader);
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
-                let segment = Attention { first: 1024, capacity: 2048, ..attention };
-                shaders.push(segment.prefill(capabilities).shader);
-                shaders.push(segment.prefill_more(capabilities).shader);
                 shaders.push(segment.decode(capabilities).shader);
             }
             let (rope_dims, attention_factor) = (head_dim / 2, 1.0);
@@ -214,8 +220,8 @@ fn scores(shaders: &mut Vec<Shader>) {
             let attention =
                 Attention { heads, kv_heads, head_dim, context, capacity, first: 0, window, kv_type, scale, soft_cap, alibi };
             shaders.push(attention.merge().shader);
+            shaders.extend(TILINGS.map(|tiling| attention.prefill(SUBGROUPS, tiling).shader));
             for capabilities in [TIER_C, SUBGROUPS, HALF] {
-                shaders.push(attention.prefill(capabilities).shader);
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
             }

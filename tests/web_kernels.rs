@@ -131,10 +131,13 @@ async fn attention_of_one_row_and_of_many() {
         let partials = gpu.buffer("partials", attention.partials_bytes()).unwrap();
         let step = gpu.upload("step", &[Step { position, rows: 1, drawn: 0, token: 0 }]).unwrap();
         let span = Span { position, rows: 1 };
-        let bindings = [&q, &k, &v, &y, &step].map(Binding::from).to_vec();
-        let actual = run(&gpu, &[(attention.prefill(gpu.capabilities()), bindings)], span, &y).await;
-        let off = worst(&actual[..expected.len()], &expected);
-        assert!(off < 1e-5, "prefill {attention:?} at {position} off by {off}");
+        let lanes = gpu.info().subgroup_sizes.map(|_| Tiling::Rows { lanes: 4 });
+        for tiling in [Tiling::Shared].into_iter().chain(lanes) {
+            let bindings = [&q, &k, &v, &y, &step].map(Binding::from).to_vec();
+            let actual = run(&gpu, &[(attention.prefill(gpu.capabilities(), tiling), bindings)], span, &y).await;
+            let off = worst(&actual[..expected.len()], &expected);
+            assert!(off < 1e-5, "prefill {attention:?} by {tiling:?} at {position} off by {off}");
+        }
         let steps = [
             (attention.decode(gpu.capabilities()), [&q, &k, &v, &partials, &step].map(Binding::from).to_vec()),
             (attention.merge(), [&partials, &y, &step].map(Binding::from).to_vec()),

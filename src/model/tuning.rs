@@ -73,23 +73,28 @@ pub struct TuningOptions {
     pub exact: bool,
 }
 
+/// How a device's attention of many rows keeps what it uses again and again, and where its matmuls start from.
+pub(super) fn tiling(info: &DeviceInfo, capabilities: Capabilities) -> Tiling {
+    let lanes = match info.subgroup_sizes {
+        Some([least, _]) if least >= 8 => 8,
+        _ => 4,
+    };
+    match info.vendor.as_str() {
+        _ if !capabilities.subgroups => Tiling::Shared,
+        _ if info.kind == "cpu" => Tiling::Rows { lanes },
+        // Lanes of four exchange values in the multiplication's own instruction (AMD: DPP; Intel: regions).
+        "amd" | "intel" => Tiling::Rows { lanes: 4 },
+        // A shuffle is as slow as a load from workgroup memory there, or nobody knows.
+        _ => Tiling::Shared,
+    }
+}
+
 impl Tuning {
     /// The starting points for a device. Products of 8 bits are among them on a software GPU only, which has them only if [`crate::gpu::Tier::APlus`] was
     /// forced: elsewhere a measurement has to show that they are quicker.
     pub fn table(info: &DeviceInfo, capabilities: Capabilities) -> Self {
         let software = info.kind == "cpu";
-        let lanes = match info.subgroup_sizes {
-            Some([least, _]) if least >= 8 => 8,
-            _ => 4,
-        };
-        let tiling = match info.vendor.as_str() {
-            _ if !capabilities.subgroups => Tiling::Shared,
-            _ if software => Tiling::Rows { lanes },
-            // Lanes of four exchange values in the multiplication's own instruction (AMD: DPP; Intel: regions).
-            "amd" | "intel" => Tiling::Rows { lanes: 4 },
-            // A shuffle is as slow as a load from workgroup memory there, or nobody knows.
-            _ => Tiling::Shared,
-        };
+        let tiling = tiling(info, capabilities);
         let workgroup = match info.vendor.as_str() {
             "nvidia" => 128,
             _ => 64,
@@ -97,7 +102,7 @@ impl Tuning {
         let arithmetic = match software {
             true if capabilities.int8_dot => Arithmetic::Int8,
             // SwiftShader, whose subgroups are of 4 lanes, shifts one of them after the other.
-            true if capabilities.subgroups && lanes == 4 => Arithmetic::Unshifted,
+            true if tiling == (Tiling::Rows { lanes: 4 }) => Arithmetic::Unshifted,
             _ => Arithmetic::F32,
         };
         let start = Variants {

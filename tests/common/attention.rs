@@ -1,6 +1,6 @@
 //! One layer's attention on a device, against its `f64` twin.
 
-use super::gpu::{Random, download, run};
+use super::gpu::{Random, download, run, tilings};
 use super::kv_blocks;
 use kinglet::gpu::{Buffer, Gpu, Plan, Span};
 use kinglet::kernels::{Attention, KvType, Step};
@@ -113,8 +113,10 @@ impl Case {
         let q = gpu.upload("q", &self.q).unwrap();
         let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
         let bindings = [&q, &k, &v, &y, &step(gpu, self.span)].map(Buffer::whole);
-        let actual = run(gpu, &self.kernel.prefill(gpu.capabilities()), &bindings, self.span, &y);
-        self.compare(gpu, "prefill", &actual);
+        for tiling in tilings(gpu) {
+            let actual = run(gpu, &self.kernel.prefill(gpu.capabilities(), tiling), &bindings, self.span, &y);
+            self.compare(gpu, &format!("prefill by {tiling:?}"), &actual);
+        }
     }
 
     /// Both ways with the cache in segments that end so.
@@ -130,19 +132,24 @@ impl Case {
             .collect();
         // Those that the span's rows see, the last of which has them.
         let seen = segments.iter().take_while(|(kernel, _)| kernel.first <= self.span.position).count();
-        let [q, y] = [&self.q, &vec![UNTOUCHED; self.q.len() + 8]].map(|data| gpu.upload("rows", data).unwrap());
+        let untouched = vec![UNTOUCHED; self.q.len() + 8];
+        let [q, y] = [&self.q, &untouched].map(|data| gpu.upload("rows", data).unwrap());
         let [carried, partials] = [self.kernel.carried_bytes(self.span.rows), self.kernel.partials_bytes()]
             .map(|bytes| gpu.upload("carried", &vec![f32::NAN; bytes as usize / 4]).unwrap());
         let step = step(gpu, self.span);
         let capabilities = gpu.capabilities();
-        let mut plan = Plan::default();
-        for (i, (kernel, [k, v])) in segments[..seen].iter().enumerate() {
-            let dispatch = if i + 1 < seen { kernel.prefill_more(capabilities) } else { kernel.prefill(capabilities) };
-            let bindings = [&q, k, v, &y, &step, &carried].map(Buffer::whole);
-            plan.push(gpu, &dispatch, &bindings[..if seen > 1 { 6 } else { 5 }]);
+        for tiling in tilings(gpu) {
+            let mut plan = Plan::default();
+            for (i, (kernel, [k, v])) in segments[..seen].iter().enumerate() {
+                let more = i + 1 < seen;
+                let dispatch = if more { kernel.prefill_more(capabilities, tiling) } else { kernel.prefill(capabilities, tiling) };
+                let bindings = [&q, k, v, &y, &step, &carried].map(Buffer::whole);
+                plan.push(gpu, &dispatch, &bindings[..if seen > 1 { 6 } else { 5 }]);
+            }
+            gpu.write(&y, 0, bytemuck::cast_slice(&untouched));
+            gpu.run(&plan, self.span);
+            self.compare(gpu, &format!("prefill in segments by {tiling:?}"), &download(gpu, &y));
         }
-        gpu.run(&plan, self.span);
-        self.compare(gpu, "prefill in segments", &download(gpu, &y));
         if self.span.rows > 1 {
             return;
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "every test uses its own part")]
 
 use kinglet::gpu::{AdapterChoice, Binding, Buffer, Dispatch, Gpu, GpuOptions, Plan, Span, Tier};
+use kinglet::kernels::Tiling;
 
 #[cfg(not(target_arch = "wasm32"))]
 /// The device under test: the first adapter that the environment offers (`VK_ICD_FILENAMES` chooses the driver).
@@ -30,6 +31,13 @@ pub fn run(gpu: &Gpu, dispatch: &Dispatch, bindings: &[Binding], span: Span, out
 /// The contents of a buffer as numbers.
 pub fn download<T: bytemuck::Pod>(gpu: &Gpu, buffer: &Buffer) -> Vec<T> {
     pollster::block_on(gpu.download(buffer, 0..buffer.size())).expect("the device works")
+}
+
+/// All ways in which this device can share what many rows use.
+pub fn tilings(gpu: &Gpu) -> Vec<Tiling> {
+    let least_subgroup = gpu.info().subgroup_sizes.map_or(0, |[least, _]| least);
+    let rows = [4, 8].into_iter().filter(|lanes| *lanes <= least_subgroup).map(|lanes| Tiling::Rows { lanes });
+    [Tiling::Shared].into_iter().chain(rows).collect()
 }
 
 /// A small deterministic generator (SplitMix64), so that every failure can be repeated.
