@@ -60,7 +60,9 @@ fn four(own: vec4<f32>) -> mat4x4<f32> {
   return mat4x4<f32>(quadBroadcast(own, 0u), quadBroadcast(own, 1u), quadBroadcast(own, 2u), quadBroadcast(own, 3u));
 }
 
-fn sees(positions: vec4<u32>, key: u32) -> vec4<bool> {
+// Which of the rows at 4 positions from `first` on see a key.
+fn sees(first: u32, key: u32) -> vec4<bool> {
+  let positions = first + vec4<u32>(0u, 1u, 2u, 3u);
   var causal = vec4<u32>(key) <= positions;
   // A segment's last tile may end beyond it.
   if (END % TILE_KEYS > 0u) {
@@ -73,12 +75,12 @@ fn sees(positions: vec4<u32>, key: u32) -> vec4<bool> {
 }
 
 // Scores of 4 rows for a key, or nothing where it is not seen.
-fn seen_scores(products: vec4<f32>, head: u32, positions: vec4<u32>, key: u32) -> vec4<f32> {
-  return select(vec4<f32>(LOWEST), scored(products, head, positions - key), sees(positions, key));
+fn seen_scores(products: vec4<f32>, head: u32, first: u32, key: u32) -> vec4<f32> {
+  return select(vec4<f32>(LOWEST), scored(products, head, first + vec4<u32>(0u, 1u, 2u, 3u) - key), sees(first, key));
 }
 
-fn weights_of(scores: vec4<f32>, highest: vec4<f32>, positions: vec4<u32>, key: u32) -> vec4<f32> {
-  return select(vec4<f32>(0.0), exp(scores - highest), sees(positions, key));
+fn weights_of(scores: vec4<f32>, highest: vec4<f32>, first: u32, key: u32) -> vec4<f32> {
+  return select(vec4<f32>(0.0), exp(scores - highest), sees(first, key));
 }
 
 // Of what the lanes of a quad have of 16 rows, the largest of rows 4 c to 4 c + 3: lanes keep what they need and hand on the rest.
@@ -150,10 +152,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   let row = first_row + 4u * c;
   // Queries of rows beyond the end are read as if they were the last: no product with them is kept.
   let queries = (min(vec4<u32>(first_row + j % LANES) + LANES * vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(step.rows - 1u)) * HEADS + head) * QUADS;
-  let positions0 = vec4<u32>(position + first_row) + vec4<u32>(0u, 1u, 2u, 3u);
-  let positions1 = positions0 + 4u;
-  let positions2 = positions0 + 8u;
-  let positions3 = positions0 + 12u;
+  let own_position = position + first_row;
 
   // Tiles of keys that no row of this tile sees are left out.
   var begin = 0u;
@@ -200,14 +199,14 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     scores = ordered(scores, j);
 
     let key = first_key + j;
-    let a0 = seen_scores(scores.a0, head, positions0, key);
-    let a1 = seen_scores(scores.a1, head, positions1, key);
-    let a2 = seen_scores(scores.a2, head, positions2, key);
-    let a3 = seen_scores(scores.a3, head, positions3, key);
-    let b0 = seen_scores(scores.b0, head, positions0, key + GROUP);
-    let b1 = seen_scores(scores.b1, head, positions1, key + GROUP);
-    let b2 = seen_scores(scores.b2, head, positions2, key + GROUP);
-    let b3 = seen_scores(scores.b3, head, positions3, key + GROUP);
+    let a0 = seen_scores(scores.a0, head, own_position, key);
+    let a1 = seen_scores(scores.a1, head, own_position + 4u, key);
+    let a2 = seen_scores(scores.a2, head, own_position + 8u, key);
+    let a3 = seen_scores(scores.a3, head, own_position + 12u, key);
+    let b0 = seen_scores(scores.b0, head, own_position, key + GROUP);
+    let b1 = seen_scores(scores.b1, head, own_position + 4u, key + GROUP);
+    let b2 = seen_scores(scores.b2, head, own_position + 8u, key + GROUP);
+    let b3 = seen_scores(scores.b3, head, own_position + 12u, key + GROUP);
     exchange(largest_beside(largest_dealt(max(a0, b0), max(a1, b1), max(a2, b2), max(a3, b3), c)), exchanged, j);
     var tile_highest = highest;
     for (var n = 0u; n < EXCHANGED; n++) {
@@ -219,14 +218,14 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
     let rescale = exp(highest - tile_highest);
     highest = tile_highest;
     let all = four(highest);
-    let p0 = weights_of(a0, all[0], positions0, key);
-    let p1 = weights_of(a1, all[1], positions1, key);
-    let p2 = weights_of(a2, all[2], positions2, key);
-    let p3 = weights_of(a3, all[3], positions3, key);
-    let r0 = weights_of(b0, all[0], positions0, key + GROUP);
-    let r1 = weights_of(b1, all[1], positions1, key + GROUP);
-    let r2 = weights_of(b2, all[2], positions2, key + GROUP);
-    let r3 = weights_of(b3, all[3], positions3, key + GROUP);
+    let p0 = weights_of(a0, all[0], own_position, key);
+    let p1 = weights_of(a1, all[1], own_position + 4u, key);
+    let p2 = weights_of(a2, all[2], own_position + 8u, key);
+    let p3 = weights_of(a3, all[3], own_position + 12u, key);
+    let r0 = weights_of(b0, all[0], own_position, key + GROUP);
+    let r1 = weights_of(b1, all[1], own_position + 4u, key + GROUP);
+    let r2 = weights_of(b2, all[2], own_position + 8u, key + GROUP);
+    let r3 = weights_of(b3, all[3], own_position + 12u, key + GROUP);
     totals = totals * rescale + sum_dealt(p0 + r0, p1 + r1, p2 + r2, p3 + r3, c);
     // Rows from 8 on have their fours of keys the other way round, so that lanes read different banks.
     let own = 4u * g * TILE_KEYS + j;

@@ -7,7 +7,7 @@
 use super::cache::{Kv, Segment};
 use super::config::ModelConfig;
 use super::plan::{Planner, Width, residual_partials};
-use super::tuning::tiling;
+use super::tuning::attention_tiling;
 use super::weights::{Dense, FeedForward, GateUp, LayerWeights, Linear, NormWeights, QkvBias, Up};
 use crate::gpu::{Binding, Buffer, Plan};
 use crate::kernels::{
@@ -179,7 +179,7 @@ impl<'a> Planner<'a> {
             Width::Few | Width::Many => {
                 let carried = buffers.carried.as_ref().filter(|_| !before.is_empty());
                 let bindings = |kv| [bindings(kv, &buffers.attended), carried.map(Buffer::whole).into_iter().collect()].concat();
-                let tiling = tiling(self.gpu.info(), capabilities);
+                let tiling = attention_tiling(self.gpu.info(), capabilities);
                 for kv in before {
                     plan.push(self.gpu, &of(kv).prefill_more(capabilities, tiling), &bindings(kv));
                 }

@@ -73,19 +73,19 @@ pub struct TuningOptions {
     pub exact: bool,
 }
 
-/// How a device's attention of many rows keeps what it uses again and again, and where its matmuls start from.
-pub(super) fn tiling(info: &DeviceInfo, capabilities: Capabilities) -> Tiling {
-    let lanes = match info.subgroup_sizes {
+/// How a device's attention of many rows shares what they use: as the matmuls of the table do.
+pub(super) fn attention_tiling(info: &DeviceInfo, capabilities: Capabilities) -> Tiling {
+    match Tuning::table(info, capabilities).start.matmul.tiling {
+        Tiling::Rows { .. } => Tiling::Rows { lanes: shared_lanes(info) },
+        Tiling::Shared => Tiling::Shared,
+    }
+}
+
+/// Invocations side by side that can always exchange values.
+fn shared_lanes(info: &DeviceInfo) -> u32 {
+    match info.subgroup_sizes {
         Some([least, _]) if least >= 8 => 8,
         _ => 4,
-    };
-    match info.vendor.as_str() {
-        _ if !capabilities.subgroups => Tiling::Shared,
-        _ if info.kind == "cpu" => Tiling::Rows { lanes },
-        // Lanes of four exchange values in the multiplication's own instruction (AMD: DPP; Intel: regions).
-        "amd" | "intel" => Tiling::Rows { lanes: 4 },
-        // A shuffle is as slow as a load from workgroup memory there, or nobody knows.
-        _ => Tiling::Shared,
     }
 }
 
@@ -94,7 +94,14 @@ impl Tuning {
     /// forced: elsewhere a measurement has to show that they are quicker.
     pub fn table(info: &DeviceInfo, capabilities: Capabilities) -> Self {
         let software = info.kind == "cpu";
-        let tiling = tiling(info, capabilities);
+        let tiling = match info.vendor.as_str() {
+            _ if !capabilities.subgroups => Tiling::Shared,
+            _ if software => Tiling::Rows { lanes: shared_lanes(info) },
+            // Lanes of four exchange values in the multiplication's own instruction (AMD: DPP; Intel: regions).
+            "amd" | "intel" => Tiling::Rows { lanes: 4 },
+            // A shuffle is as slow as a load from workgroup memory there, or nobody knows.
+            _ => Tiling::Shared,
+        };
         let workgroup = match info.vendor.as_str() {
             "nvidia" => 128,
             _ => 64,
