@@ -54,7 +54,7 @@ fn main(
   var scales = Scales();
   // One loop, not one within another: SwiftShader goes through the body of a `for` once more than it turns, and copies the
   // sums in every turn.
-  for (var unit = 0u; unit < UNITS; unit++) {
+  for (var unit = 0u; unit < UNITS; unit += TURN) {
     // The first of a block.
     if ((unit & (UNITS_PER_BLOCK - 1u)) == 0u) {
       scales = block_scales(block);
@@ -63,6 +63,15 @@ fn main(
     let w = unit_quants(quad * UNITS + unit);
     add(&sums, scaled(w.lo, scales), rows, 2u * unit);
     add(&sums, scaled(w.hi, scales), rows, 2u * unit + 1u);
+    if (TURN == 2u) {
+      if (UNITS_PER_BLOCK == 1u) {
+        scales = block_scales(block);
+        block++;
+      }
+      let second = unit_quants(quad * UNITS + unit + 1u);
+      add(&sums, scaled(second.lo, scales), rows, 2u * unit + 2u);
+      add(&sums, scaled(second.hi, scales), rows, 2u * unit + 3u);
+    }
   }
   finish_four(index, lane, own / 2u, first_token, 0u, sums.s0, sums.s1, sums.s2, sums.s3);
   finish_four(index, lane, own / 2u, first_token, 4u, sums.s4, sums.s5, sums.s6, sums.s7);

@@ -50,7 +50,11 @@ impl Matmul {
         let tiling = self.tiling(capabilities);
         let (source, name, kernel) = match (tiling, self.arithmetic()) {
             (Tiling::Rows { lanes }, _) => (
-                source.uint("WORKGROUP", self.rows_workgroup(lanes)).uint("LANES", lanes).subgroups(),
+                source
+                    .uint("WORKGROUP", self.rows_workgroup(lanes))
+                    .uint("LANES", lanes)
+                    .uint("TURN", self.units_a_turn())
+                    .subgroups(),
                 "matmul_rows",
                 include_str!("../../shaders/matmul_rows.wgsl"),
             ),
@@ -111,6 +115,12 @@ impl Matmul {
                 ..Default::default()
             },
         }
+    }
+
+    /// Units that `matmul_rows.wgsl` has in a turn of its loop: two, so that it asks for scales half as often. SwiftShader, for which weights are
+    /// not shifted, is a third slower with a loop of that length.
+    fn units_a_turn(&self) -> u32 {
+        if self.arithmetic() == Arithmetic::Unshifted || !self.k.is_multiple_of(16) { 1 } else { 2 }
     }
 
     /// Invocations of a workgroup of `matmul_rows.wgsl`, each with a quad of weight rows: fewer where many would have none. Not so with 4 lanes, which are
