@@ -5,7 +5,7 @@
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> step: Step;
-@group(0) @binding(2) var<storage, read> turns: array<u32>;
+@group(0) @binding(2) var<storage, read> turns: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read> q_weight: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> k_weight: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> q: array<vec4<f32>>;

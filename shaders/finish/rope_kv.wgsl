@@ -1,7 +1,7 @@
 // The products are queries, keys and values, quad 0 of this matrix quad Y_FIRST of them: they are turned and put where lib/heads.wgsl says.
 
 @group(0) @binding(3) var<storage, read> step: Step;
-@group(0) @binding(4) var<storage, read> turns: array<u32>;
+@group(0) @binding(4) var<storage, read> turns: array<vec2<u32>>;
 @group(0) @binding(5) var<storage, read_write> q: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> k: array<KvQuad>;
 @group(0) @binding(7) var<storage, read_write> v: array<KvQuad>;

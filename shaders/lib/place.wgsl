@@ -5,12 +5,20 @@ fn place(token: u32, quad: u32, value: vec4<f32>) {
   let part = quad % HEAD_QUADS;
   let position = step.position + token;
   let slot = (position - FIRST) % CAPACITY;
+  var placed = value;
+  if (head < HEADS + KV_HEADS) {
+    placed = rotated(value, part, position);
+  }
   if (head < HEADS) {
-    q[token * (HEADS * HEAD_QUADS) + quad] = temperature(position) * rotated(value, part, position);
-  } else if (head < HEADS + KV_HEADS && position < CONTEXT) {
-    k[((head - HEADS) * CAPACITY + slot) * HEAD_QUADS + part] = quad_of(rotated(value, part, position));
+    q[token * (HEADS * HEAD_QUADS) + quad] = temperature(position) * placed;
   } else if (head < HEADS + 2u * KV_HEADS && position < CONTEXT) {
-    v[((head - HEADS - KV_HEADS) * CAPACITY + slot) * HEAD_QUADS + part] = quad_of(value);
+    let kept = quad_of(placed);
+    let row = ((head - HEADS) % KV_HEADS * CAPACITY + slot) * HEAD_QUADS + part;
+    if (head < HEADS + KV_HEADS) {
+      k[row] = kept;
+    } else {
+      v[row] = kept;
+    }
   }
 }
 
