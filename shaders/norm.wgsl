@@ -1,6 +1,5 @@
 // A norm of rows of K, one workgroup a row: RMSNorm (Zhang and Sennrich 2019), y = x / sqrt(mean(x^2) + EPSILON) * weight, or with CENTER
 // LayerNorm (Ba et al. 2016), where x is less its mean. ACCUMULATE adds y to what is there: a norm behind a half of a block.
-// LAST_ROW: only the step's last row is normed and becomes row 0.
 // PREPARE, for one row: the sum is the residual stream, and its next RMSNorm is prepared as weigh.wgsl does.
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -10,8 +9,7 @@
 const QUADS: u32 = K / 4u;
 
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
-  let first = source_row(workgroup.y) * QUADS;
-  let target_first = workgroup.y * QUADS;
+  let first = workgroup.y * QUADS;
   var mean = 0.0;
   if (CENTER) {
     var sum = vec4<f32>(0.0);
@@ -31,9 +29,9 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   for (var i = index; i < QUADS; i += WORKGROUP) {
     var value = NORM_SCALE * biased(i, (x[first + i] - mean) * factor * weight[i]);
     if (ACCUMULATE) {
-      value += y[target_first + i];
+      value += y[first + i];
     }
-    y[target_first + i] = value;
+    y[first + i] = value;
     squares += prepare(i, value);
   }
   hand_over(squares, index, subgroup);

@@ -1,16 +1,14 @@
-// Prepares the RMSNorm of the step's last row, which the matvec behind it completes: see matvec.wgsl. One workgroup.
+// Prepares the RMSNorm of row 0, which the matvec behind it completes: see matvec.wgsl. One workgroup.
 // `weighted` becomes that row of x times the norm's weight, and behind it PARTIALS vec4 whose components sum up to its sum of squares.
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> norm_weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> weighted: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> step: Step;
 
 fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>) {
-  let first = (step.rows - 1u) * (K / 4u);
   var squares = vec4<f32>(0.0);
   for (var i = index; i < K / 4u; i += WORKGROUP) {
-    let value = x[first + i];
+    let value = x[i];
     weighted[i] = value * norm_weight[i];
     squares += value * value;
   }

@@ -6,11 +6,12 @@ mod common {
     pub mod weights;
 }
 
-use common::gpu::{Random, open_both, run, worst};
+use common::gpu::{Random, download, open_both, run, worst};
 use common::weights::{Matrix, SORTS};
 use kinglet::gpu::Span;
 use kinglet::kernels::{
-    Activation, Embed, Format, Gated, Norm, NormKind, NormTarget, Step, Weigh, embed_reference, gated_reference, rms_norm_reference,
+    Activation, Embed, Format, Gated, LastRow, Norm, NormKind, NormTarget, Step, Weigh, embed_reference, gated_reference,
+    rms_norm_reference,
 };
 
 /// What a kernel must neither read nor write.
@@ -102,16 +103,15 @@ fn rms_norm() {
 fn weigh() {
     for gpu in open_both() {
         let mut random = Random(10);
-        for (k, rows, partials) in [(8, 1, 1), (64, 5, 3), (264, 2, 70), (576, 7, 9)] {
-            let [x, weight] = [k * (rows + 1), k].map(|n| random.vector(n as usize));
+        for (k, partials) in [(8, 1), (64, 3), (264, 70), (576, 9)] {
+            let [x, weight] = [2 * k, k].map(|n| random.vector(n as usize));
             let length = (k + 4 * partials) as usize;
             let weighted = gpu.upload("weighted", &vec![UNTOUCHED; length + 4]).unwrap();
-            let step = gpu.upload("step", &[Step { position: 3, rows, drawn: 0, token: 0 }]).unwrap();
             let inputs = [gpu.upload("x", &x).unwrap(), gpu.upload("weight", &weight).unwrap()];
-            let bindings = [&inputs[0], &inputs[1], &weighted, &step].map(|buffer| buffer.whole());
+            let bindings = [&inputs[0], &inputs[1], &weighted].map(|buffer| buffer.whole());
             let kernel = Weigh { k, partials };
-            let after = run(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 3, rows }, &weighted);
-            let row = &x[((rows - 1) * k) as usize..][..k as usize];
+            let after = run(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 3, rows: 1 }, &weighted);
+            let row = &x[..k as usize];
             let expected: Vec<f32> = row.iter().zip(&weight).map(|(x, w)| x * w).collect();
             assert_eq!(after[..k as usize], expected, "{kernel:?}");
             let squares: f64 = wide(row).iter().map(|x| x * x).sum();
@@ -119,6 +119,27 @@ fn weigh() {
             assert!((sum - squares).abs() < 1e-6 * squares, "{kernel:?}: {sum} instead of {squares}");
             assert!(after[length..].iter().all(|y| *y == UNTOUCHED), "{kernel:?} wrote outside");
         }
+    }
+}
+
+#[test]
+fn last_row() {
+    let [gpu, _] = open_both();
+    let mut random = Random(12);
+    for (k, queries, rows) in [(8, 4, 1), (64, 1032, 2), (1028, 64, 7)] {
+        let [x, q] = [k, queries].map(|n| random.vector((n * (rows + 1)) as usize));
+        let [residual, moved] = [&x, &q].map(|values| gpu.upload("rows", values).unwrap());
+        let step = gpu.upload("step", &[Step { position: 5, rows, drawn: 3, token: 9 }]).unwrap();
+        let kernel = LastRow { k, queries };
+        let bindings = [&residual, &moved, &step].map(|buffer| buffer.whole());
+        let after = run(&gpu, &kernel.dispatch(), &bindings, Span { position: 5, rows }, &residual);
+        for (after, before, n) in [(after, x, k), (download(&gpu, &moved), q, queries)] {
+            let n = n as usize;
+            assert_eq!(after[..n], before[(rows as usize - 1) * n..][..n], "{kernel:?}");
+            assert_eq!(after[n..], before[n..], "{kernel:?} wrote more than row 0");
+        }
+        let step: Vec<Step> = download(&gpu, &step);
+        assert_eq!(step, [Step { position: 4 + rows, rows: 1, drawn: 3, token: 9 }]);
     }
 }
 

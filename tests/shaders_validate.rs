@@ -5,8 +5,8 @@
 use kinglet::gpu::{Access, Capabilities, Shader};
 use kinglet::kernels::{
     Activation, Arithmetic, Attention, DeferredNorm, Embed, ExpertRows, Finish, Format, Gated, GroupChoices, HeadNorm,
-    HeadNormOver, Heads, KvType, Matmul, MatmulVariant, Matvec, MatvecVariant, Next, Norm, NormKind, NormTarget, Outcome, Reorder,
-    Repack, RopeKv, Route, SamplePick, SumChoices, Tiling, Weigh,
+    HeadNormOver, Heads, KvType, LastRow, Matmul, MatmulVariant, Matvec, MatvecVariant, Next, Norm, NormKind, NormTarget, Outcome,
+    Reorder, Repack, RopeKv, Route, SamplePick, SumChoices, Tiling, Weigh,
 };
 
 const TIER_C: Capabilities = Capabilities { subgroups: false, f16: false, int8_dot: false };
@@ -187,10 +187,10 @@ fn ring(kv_type: KvType) -> RopeKv {
 }
 
 fn norms(shaders: &mut Vec<Shader>, capabilities: Capabilities) {
-    use NormTarget::{LastRow, Prepared, Residual, Rows};
+    use NormTarget::{Prepared, Residual, Rows};
     for kind in [NormKind::Rms, NormKind::Layer] {
         for bias in [false, true] {
-            for target in [Rows, LastRow, Residual { scale: 0.22 }, Prepared { scale: 1.0 }] {
+            for target in [Rows, Residual { scale: 0.22 }, Prepared { scale: 1.0 }] {
                 shaders.push(Norm { kind, k: 576, epsilon: 1e-5, bias, target }.dispatch(capabilities).shader);
             }
         }
@@ -202,6 +202,7 @@ fn norms(shaders: &mut Vec<Shader>, capabilities: Capabilities) {
         }
     }
     shaders.push(Heads { rope: ring(KvType::F16), clamp: 8.0, norm: None }.dispatch(capabilities).shader);
+    shaders.push(LastRow { k: 576, queries: 576 }.dispatch().shader);
     shaders.push(Weigh { k: 576, partials: 9 }.dispatch(capabilities).shader);
 }
 

@@ -299,7 +299,7 @@ impl Gpu {
 
     /// Runs a plan in one encoder, one compute pass and one submit.
     pub fn run(&self, plan: &Plan, span: Span) {
-        self.submit(|encoder| encode(self, encoder, &[plan], span));
+        self.submit(|encoder| encode(self, encoder, &[(plan, span)]));
     }
 
     /// Encodes with `record` and submits.

@@ -200,13 +200,13 @@ impl Plan {
     }
 }
 
-/// Encodes plans, one after the other, into one compute pass (unless a recording wants to time each dispatch).
-pub(super) fn encode(gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, plans: &[&Plan], span: Span) {
-    let steps = plans.iter().flat_map(|plan| &plan.steps);
-    if let Some(timestamps) = gpu.record(steps.clone(), span) {
-        return encode_timed(gpu, encoder, &steps.collect::<Vec<_>>(), span, &timestamps);
+/// Encodes plans, one after the other, each over its span, into one compute pass (unless a recording wants to time each dispatch).
+pub(super) fn encode(gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, plans: &[(&Plan, Span)]) {
+    let steps = plans.iter().flat_map(|(plan, span)| plan.steps.iter().map(|step| (step, *span)));
+    if let Some(timestamps) = gpu.record(steps.clone()) {
+        return encode_timed(gpu, encoder, &steps.collect::<Vec<_>>(), &timestamps);
     }
     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
     let mut last = None;
-    steps.for_each(|step| step.encode(&mut pass, &mut last, span));
+    steps.for_each(|(step, span)| step.encode(&mut pass, &mut last, span));
 }

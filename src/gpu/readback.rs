@@ -55,14 +55,14 @@ impl ReadbackRing {
         self.slots.len()
     }
 
-    /// Runs `plans` in one submit and starts reading back 4 bytes of `source` at `offset`. At most [`Self::depth`] results may be
+    /// Runs `plans`, each over its span, in one submit and starts reading back 4 bytes of `source` at `offset`. At most [`Self::depth`] results may be
     /// pending at once.
-    pub fn run(&mut self, gpu: &Gpu, plans: &[&Plan], span: Span, source: &Buffer, offset: u64) -> Pending {
+    pub fn run(&mut self, gpu: &Gpu, plans: &[(&Plan, Span)], source: &Buffer, offset: u64) -> Pending {
         let slot = self.next;
         self.next = (self.next + 1) % self.slots.len();
         let target = &self.slots[slot];
         let submission = gpu.submit(|encoder| {
-            encode(gpu, encoder, plans, span);
+            encode(gpu, encoder, plans);
             encoder.copy_buffer_to_buffer(source.raw(), offset, target.raw(), 0, Some(Self::BYTES));
         });
         let (sender, mapped) = signal();

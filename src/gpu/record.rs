@@ -70,10 +70,10 @@ impl Gpu {
     }
 
     /// Adds `steps` to the recording, if one is on. The buffer, if any, wants their timestamps: see [`encode_timed`].
-    pub(super) fn record<'a>(&self, steps: impl Iterator<Item = &'a Step>, span: Span) -> Option<Buffer> {
+    pub(super) fn record<'a>(&self, steps: impl Iterator<Item = (&'a Step, Span)>) -> Option<Buffer> {
         let mut recorder = self.recorder().0.borrow_mut();
         let runs = recorder.as_mut()?;
-        let ran: Vec<Ran> = steps.map(|step| step.ran(span)).collect();
+        let ran: Vec<Ran> = steps.map(|(step, span)| step.ran(span)).collect();
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let bytes = (ran.len() * TIMESTAMPS_BYTES) as u64;
         let timestamps = self.can_time().then(|| self.buffer_for("timestamps", bytes, usage).ok()).flatten();
@@ -83,18 +83,18 @@ impl Gpu {
 }
 
 /// Encodes each step into a pass of its own, whose begin and end go to `timestamps`.
-pub(super) fn encode_timed(gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, steps: &[&Step], span: Span, timestamps: &Buffer) {
+pub(super) fn encode_timed(gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, steps: &[(&Step, Span)], timestamps: &Buffer) {
     for (part, steps) in steps.chunks(DISPATCHES_PER_SET).enumerate() {
         let count = 2 * steps.len() as u32;
         let queries = gpu.timestamp_queries(count);
-        for (step, first) in steps.iter().zip((0..).step_by(2)) {
+        for ((step, span), first) in steps.iter().zip((0..).step_by(2)) {
             let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
                 query_set: &queries,
                 beginning_of_pass_write_index: Some(first),
                 end_of_pass_write_index: Some(first + 1),
             });
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-            step.encode(&mut pass, &mut None, span);
+            step.encode(&mut pass, &mut None, *span);
         }
         encoder.resolve_query_set(&queries, 0..count, timestamps.raw(), (part * DISPATCHES_PER_SET * TIMESTAMPS_BYTES) as u64);
     }

@@ -34,7 +34,12 @@ impl Attention {
             ),
             Tiling::Rows { lanes } => {
                 let groups = self.groups();
-                (self.lanes_source(lanes, groups), "attention_lanes", include_str!("../../shaders/attention_lanes.wgsl"), 16 * groups)
+                (
+                    self.lanes_source(lanes, groups),
+                    "attention_lanes",
+                    include_str!("../../shaders/attention_lanes.wgsl"),
+                    16 * groups,
+                )
             }
         };
         let source = source

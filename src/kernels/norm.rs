@@ -32,8 +32,6 @@ pub struct Norm {
 pub enum NormTarget {
     /// They replace y.
     Rows,
-    /// Only the step's last row is normed, and becomes row 0 of y. Bindings: step.
-    LastRow,
     /// Times a factor they are added to y, the residual stream.
     Residual {
         /// Factor.
@@ -52,22 +50,14 @@ const WORKGROUP: u32 = 64;
 impl Norm {
     /// The dispatch.
     pub fn dispatch(&self, capabilities: Capabilities) -> Dispatch {
-        let (rows, prepare) = match self.target {
-            NormTarget::LastRow => (include_str!("../../shaders/lib/rows_last.wgsl"), None),
-            NormTarget::Prepared { .. } => {
-                (include_str!("../../shaders/lib/rows_all.wgsl"), Some(include_str!("../../shaders/lib/prepare.wgsl")))
-            }
-            _ => (include_str!("../../shaders/lib/rows_all.wgsl"), None),
-        };
+        let prepares = matches!(self.target, NormTarget::Prepared { .. });
         let (accumulate, scale) = match self.target {
             NormTarget::Residual { scale } | NormTarget::Prepared { scale } => (true, scale),
             _ => (false, 1.0),
         };
         let mut bindings = vec![Access::Read, Access::Read, Access::ReadWrite];
-        match self.target {
-            NormTarget::LastRow => bindings.push(Access::Read),
-            NormTarget::Prepared { .. } => bindings.extend([Access::Read, Access::ReadWrite]),
-            _ => {}
+        if prepares {
+            bindings.extend([Access::Read, Access::ReadWrite]);
         }
         let mut source = Source::new()
             .uint("K", self.k)
@@ -75,9 +65,6 @@ impl Norm {
             .float("NORM_SCALE", scale)
             .flag("CENTER", self.kind == NormKind::Layer)
             .flag("ACCUMULATE", accumulate);
-        if self.target == NormTarget::LastRow {
-            source = source.step();
-        }
         let bias = match self.bias {
             true => {
                 source = source.uint("BIAS_BINDING", bindings.len() as u32);
@@ -89,20 +76,14 @@ impl Norm {
         let shader = source
             .reduce(WORKGROUP, WORKGROUP, capabilities)
             .fragment(bias)
-            .fragment(rows)
-            .fragment(prepare.unwrap_or(include_str!("../../shaders/lib/prepare_none.wgsl")))
+            .fragment(match prepares {
+                true => include_str!("../../shaders/lib/prepare.wgsl"),
+                false => include_str!("../../shaders/lib/prepare_none.wgsl"),
+            })
             .build("norm", include_str!("../../shaders/norm.wgsl"), &bindings);
-        let vectors = 2 + u64::from(self.bias) + u64::from(accumulate) + u64::from(prepare.is_some());
-        let bytes = 4 * vectors * u64::from(self.k);
-        match self.target {
-            NormTarget::LastRow => {
-                Dispatch { shader, grid: Grid::Linear(1), traffic: Traffic { fixed: bytes, ..Default::default() } }
-            }
-            _ => {
-                let grid = Grid::Rows { x: 1, tile: 1 };
-                Dispatch { shader, grid, traffic: Traffic { per_row: bytes, ..Default::default() } }
-            }
-        }
+        let vectors = 2 + u64::from(self.bias) + u64::from(accumulate) + u64::from(prepares);
+        let traffic = Traffic { per_row: 4 * vectors * u64::from(self.k), ..Default::default() };
+        Dispatch { shader, grid: Grid::Rows { x: 1, tile: 1 }, traffic }
     }
 
     /// The norm of each row of `x`, in f64, without factor; `bias` is empty where there is none.

@@ -3,7 +3,7 @@
 use super::source::Source;
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 
-/// The step's last row of x times the norm's weight, and behind it its sum of squares. Bindings: x, norm weight, weighted, step.
+/// Row 0 of x times the norm's weight, and behind it its sum of squares. Bindings: x, norm weight, weighted.
 #[derive(Debug, Clone, Copy)]
 pub struct Weigh {
     /// Length of a row, a multiple of 4.
@@ -20,13 +20,8 @@ impl Weigh {
         let shader = Source::new()
             .uint("K", self.k)
             .uint("PARTIALS", self.partials)
-            .step()
             .reduce(WORKGROUP, WORKGROUP, capabilities)
-            .build(
-                "weigh",
-                include_str!("../../shaders/weigh.wgsl"),
-                &[Access::Read, Access::Read, Access::ReadWrite, Access::Read],
-            );
+            .build("weigh", include_str!("../../shaders/weigh.wgsl"), &[Access::Read, Access::Read, Access::ReadWrite]);
         Dispatch { shader, grid: Grid::Linear(1), traffic: Traffic { fixed: 8 * u64::from(self.k), ..Default::default() } }
     }
 }

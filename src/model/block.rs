@@ -46,19 +46,32 @@ impl<'a> Planner<'a> {
         next_norm: Option<&NormWeights>,
         prepared: Prepared,
     ) -> Prepared {
-        let space = self.space;
-        let buffers = &space.activations;
         let input = self.input(plan, width, layer.attn_norm.as_ref(), prepared);
-        self.attention(plan, width, index, layer, input);
+        self.place(plan, width, index, layer, input);
+        self.attend(plan, width, index);
+        self.rest(plan, width, layer, next_norm, Some(input))
+    }
+
+    /// A block from behind its attention on; `input`: what attention began with, if that is there.
+    pub(super) fn rest(
+        &self,
+        plan: &mut Plan,
+        width: Width,
+        layer: &LayerWeights,
+        next_norm: Option<&NormWeights>,
+        input: Option<Input<'_>>,
+    ) -> Prepared {
+        let buffers = &self.space.activations;
         let output = |plan: &mut Plan, next| {
             let post_norm = layer.post_attention_norm.as_ref().zip(buffers.attention_output.as_ref());
             self.onto_residual(plan, width, &layer.attn_output, &buffers.attended, post_norm, next)
         };
         if self.config.parallel {
             // Both halves read the residual stream as it was: it is written when both have.
-            let input = match &layer.ffn_norm {
-                None => input,
-                Some(norm) => self.input(plan, width, Some(norm), None),
+            let input = match (&layer.ffn_norm, input) {
+                (None, Some(input)) => input,
+                (None, None) => self.input(plan, width, layer.attn_norm.as_ref(), None),
+                (norm, _) => self.input(plan, width, norm.as_ref(), None),
             };
             self.feed(plan, width, &layer.feed_forward, input);
             output(plan, None);
@@ -104,19 +117,16 @@ impl<'a> Planner<'a> {
         let ModelConfig { norm: kind, embedding: k, epsilon, .. } = *self.config;
         let norm = Norm { kind, k, epsilon, bias: weights.bias.is_some(), target };
         let mut bindings: Vec<Binding> = [x, &weights.weight, y].map(Binding::from).into();
-        if target == NormTarget::LastRow {
-            bindings.push(self.space.sequence.whole());
-        }
         bindings.extend(more.iter().map(|buffer| buffer.whole()));
         bindings.extend(weights.bias.iter().map(Buffer::whole));
         plan.push(self.gpu, &norm.dispatch(self.gpu.capabilities()), &bindings);
     }
 
-    /// Queries, keys and values, and attention to `attended`.
-    fn attention(&self, plan: &mut Plan, width: Width, index: usize, layer: &LayerWeights, input: Input<'_>) {
+    /// Queries, and in the cache keys and values.
+    pub(super) fn place(&self, plan: &mut Plan, width: Width, index: usize, layer: &LayerWeights, input: Input<'_>) {
         let (space, buffers) = (self.space, &self.space.activations);
         let (cache, qkv) = (&space.cache, &layer.qkv);
-        let Some((written, before)) = cache.layer(index, self.segment).split_last() else { return };
+        let Some(written) = cache.layer(index, self.segment).last() else { return };
         let rope = rope_kv(self.config, index as u32, cache.context, written.segment, cache.kv_type);
         let placed = [&buffers.q, &written.k, &written.v];
         let between = buffers.qkv.as_ref().filter(|_| qkv.between);
@@ -158,12 +168,12 @@ impl<'a> Planner<'a> {
             let bindings: Vec<Binding> = bindings.into_iter().map(Binding::from).collect();
             plan.push(self.gpu, &heads.dispatch(self.gpu.capabilities()), &bindings);
         }
-        self.attend(plan, width, index, before, written);
     }
 
-    /// Attention to the segments `before` and to the last, which has just been written.
-    fn attend(&self, plan: &mut Plan, width: Width, index: usize, before: &[Kv], last: &Kv) {
+    /// Attention to the cache's segments up to the one that has just been written, to `attended`.
+    pub(super) fn attend(&self, plan: &mut Plan, width: Width, index: usize) {
         let (space, buffers) = (self.space, &self.space.activations);
+        let Some((last, before)) = space.cache.layer(index, self.segment).split_last() else { return };
         let capabilities = self.gpu.capabilities();
         let of = |kv: &Kv| attention(self.config, index as u32, space.cache.context, kv.segment, space.cache.kv_type);
         let bindings = |kv: &Kv, y| [&buffers.q, &kv.k, &kv.v, y, &space.sequence].map(Binding::from).to_vec();

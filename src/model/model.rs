@@ -22,16 +22,14 @@ pub struct Model {
     space: Workspace,
     /// All blocks.
     passes: Passes,
-    /// The prompt's last row on its way to the head.
-    leave: Plan,
     /// Embedding of one id on its way to the blocks.
     enter: Plan,
     /// LM head, and drawing a token, which also moves the step on.
     head: Plan,
     /// What draws a token does not embed it.
     draws_ids: bool,
-    /// Final norm and LM head of all rows, and the logits; made when first wanted.
-    score: Option<(Plan, Buffer)>,
+    /// What gives all rows' logits, made when first wanted.
+    score: Option<Score>,
     tuning: Tuning,
     tuned_by: TunedBy,
     ring: ReadbackRing,
@@ -40,6 +38,14 @@ pub struct Model {
     written: usize,
     /// The device had no room for more of the KV cache.
     refused: bool,
+}
+
+/// A chunk of few rows with the final norm and the LM head of each.
+struct Score {
+    plan: Plan,
+    /// The segment of the KV cache that it writes.
+    segment: usize,
+    logits: Buffer,
 }
 
 impl std::fmt::Debug for Model {
@@ -65,7 +71,6 @@ impl Model {
         let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
         let planner = Planner { gpu, config: &config, weights: &weights, space: &space, segment: 0 };
         let passes = Passes::new(&planner);
-        let leave = planner.leave();
         let enter = planner.enter();
         let head = planner.head();
         let draws_ids = planner.draws_ids();
@@ -77,7 +82,6 @@ impl Model {
             weights,
             space,
             passes,
-            leave,
             enter,
             head,
             draws_ids,
@@ -228,27 +232,29 @@ impl Model {
     /// Runs a chunk of the prompt, at most [`Model::chunk_at`] tokens, the first of them at `position`; room is reserved.
     pub fn prefill(&mut self, ids: &[u32], position: u32) {
         let span = self.begin_span(ids, position);
-        self.gpu.run(self.passes.prefill(&self.space.cache, span), span);
+        self.gpu.run(self.passes.prompt(&self.space.cache, span), span);
     }
 
     /// Runs the prompt's last chunk and draws the answer's first token.
     pub fn prefill_and_draw(&mut self, ids: &[u32], position: u32) -> Pending {
         let span = self.begin_span(ids, position);
+        let cache = &self.space.cache;
+        let last = Span { position: position + span.rows - 1, rows: 1 };
         // One token alone is quicker as a decode step.
         let plans = match ids.len() {
-            1 => vec![&self.enter, self.passes.decode(&self.space.cache, position), &self.head],
-            _ => vec![self.passes.prefill(&self.space.cache, span), &self.leave, &self.head],
+            1 => [(&self.enter, span), (self.passes.decode(cache, position), span), (&self.head, span)],
+            _ => [(self.passes.prompt(cache, span), span), (self.passes.last_row(cache, last.position), last), (&self.head, last)],
         };
-        self.ring.run(&self.gpu, &plans, span, &self.space.sequence, Step::TOKEN_OFFSET)
+        self.ring.run(&self.gpu, &plans, &self.space.sequence, Step::TOKEN_OFFSET)
     }
 
     /// Runs the token drawn last, at `position`, and draws the next. Nothing of it passes through the CPU.
     pub fn decode(&mut self, position: u32) -> Pending {
         let span = Span { position, rows: 1 };
         self.writes(span);
-        let all = [&self.enter, self.passes.decode(&self.space.cache, position), &self.head];
+        let all = [&self.enter, self.passes.decode(&self.space.cache, position), &self.head].map(|plan| (plan, span));
         let plans = if self.draws_ids { &all[..] } else { &all[1..] };
-        self.ring.run(&self.gpu, plans, span, &self.space.sequence, Step::TOKEN_OFFSET)
+        self.ring.run(&self.gpu, plans, &self.space.sequence, Step::TOKEN_OFFSET)
     }
 
     /// The plans of a decode step at `position`.
@@ -295,15 +301,22 @@ impl Model {
     pub async fn score(&mut self, ids: &[u32], position: u32) -> Result<Vec<f32>, GpuError> {
         let vocab = self.config.vocab as usize;
         let stride = vocab.next_multiple_of(4);
-        if self.score.is_none() {
-            let logits = self.gpu.buffer("logits of all rows", 4 * (FEW_ROWS * stride) as u64)?;
-            self.score = Some((self.planner(position).score(&logits), logits));
-        }
+        let segment = self.space.cache.segment_of(position);
+        let score = match self.score.take() {
+            Some(score) if score.segment == segment => score,
+            other => {
+                let logits = match other {
+                    Some(Score { logits, .. }) => logits,
+                    None => self.gpu.buffer("logits of all rows", 4 * (FEW_ROWS * stride) as u64)?,
+                };
+                Score { plan: self.planner(position).score(&logits), segment, logits }
+            }
+        };
         let span = self.begin_span(ids, position);
-        self.gpu.run(self.passes.prefill(&self.space.cache, span), span);
-        let Some((head, logits)) = &self.score else { return Ok(Vec::new()) };
-        self.gpu.run(head, span);
-        let mut rows: Vec<f32> = self.gpu.download(logits, 0..4 * (ids.len() * stride) as u64).await?;
+        self.gpu.run(&score.plan, span);
+        let rows = self.gpu.download(&score.logits, 0..4 * (ids.len() * stride) as u64).await;
+        self.score = Some(score);
+        let mut rows: Vec<f32> = rows?;
         if stride != vocab {
             rows = rows.chunks_exact(stride).flat_map(|row| &row[..vocab]).copied().collect();
         }

@@ -15,7 +15,9 @@ pub(super) struct Passes {
 /// Those that write one segment.
 pub(super) struct SegmentPasses {
     /// With the embedding, for a chunk of the prompt of few rows, and for one of any size.
-    prefill: [Plan; 2],
+    prompt: [Plan; 2],
+    /// For the last row of the prompt's last chunk: what remains of the last block.
+    last_row: Plan,
     /// For one token.
     decode: Plan,
 }
@@ -43,9 +45,14 @@ impl Passes {
     }
 
     /// A chunk of the prompt, with its embedding.
-    pub(super) fn prefill(&self, cache: &Cache, span: Span) -> &Plan {
+    pub(super) fn prompt(&self, cache: &Cache, span: Span) -> &Plan {
         let many = Width::of_prefill(span.rows as usize) == Width::Many;
-        &self.at(cache, span.position).prefill[usize::from(many)]
+        &self.at(cache, span.position).prompt[usize::from(many)]
+    }
+
+    /// What the last chunk is followed by, which ends at `position`.
+    pub(super) fn last_row(&self, cache: &Cache, position: u32) -> &Plan {
+        &self.at(cache, position).last_row
     }
 
     fn at(&self, cache: &Cache, position: u32) -> &SegmentPasses {
@@ -56,10 +63,10 @@ impl Passes {
 impl SegmentPasses {
     /// Those of the planner's segment.
     pub(super) fn new(planner: &Planner<'_>) -> Self {
-        let layers = planner.config.layers as usize;
         Self {
-            prefill: [Width::Few, Width::Many].map(|width| planner.prefill(width, layers)),
-            decode: planner.decode(Width::One, layers),
+            prompt: [Width::Few, Width::Many].map(|width| planner.prompt(width)),
+            last_row: planner.last_row(),
+            decode: planner.decode(Width::One, planner.config.layers as usize),
         }
     }
 }

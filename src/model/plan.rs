@@ -12,7 +12,7 @@ use super::experts::feed_forward_partials;
 use super::weights::{NormWeights, Weights};
 use super::workspace::Workspace;
 use crate::gpu::{Binding, Buffer, Gpu, Plan};
-use crate::kernels::{Embed, Finish, Next, NormTarget, Outcome, SamplePick, Weigh};
+use crate::kernels::{Embed, Finish, LastRow, Next, NormTarget, Outcome, SamplePick, Weigh};
 use crate::weights::Matrix;
 
 /// How a plan runs its blocks.
@@ -66,6 +66,30 @@ impl<'a> Planner<'a> {
         plan
     }
 
+    /// A chunk of a prompt: as [`Planner::prefill`], but of the last block only what it leaves in the KV cache, and its queries.
+    pub(super) fn prompt(&self, width: Width) -> Plan {
+        let mut plan = Plan::default();
+        self.embed(&mut plan);
+        let last = self.weights.layers.len() - 1;
+        self.blocks(&mut plan, width, last, None);
+        let layer = &self.weights.layers[last];
+        let input = self.input(&mut plan, width, layer.attn_norm.as_ref(), None);
+        self.place(&mut plan, width, last, layer, input);
+        plan
+    }
+
+    /// What [`Planner::prompt`] left out, for its last row alone, which is prepared for [`Planner::head`].
+    pub(super) fn last_row(&self) -> Plan {
+        let mut plan = Plan::default();
+        let (config, space, buffers) = (self.config, self.space, &self.space.activations);
+        let last = self.weights.layers.len() - 1;
+        let keep = LastRow { k: config.embedding, queries: config.heads * config.head_dim };
+        plan.push(self.gpu, &keep.dispatch(), &[&buffers.residual, &buffers.q, &space.sequence].map(Binding::from));
+        self.attend(&mut plan, Width::One, last);
+        self.rest(&mut plan, Width::One, &self.weights.layers[last], Some(&self.weights.output_norm), None);
+        plan
+    }
+
     /// The embedding of one id, prepared for [`Planner::decode`].
     pub(super) fn enter(&self) -> Plan {
         let mut plan = Plan::default();
@@ -83,15 +107,6 @@ impl<'a> Planner<'a> {
         plan
     }
 
-    /// The last row that [`Planner::prefill`] left, prepared for [`Planner::head`].
-    pub(super) fn leave(&self) -> Plan {
-        let mut plan = Plan::default();
-        if let Some(partials) = self.prepared_for_head() {
-            self.weigh(&mut plan, &self.weights.output_norm, partials);
-        }
-        plan
-    }
-
     /// The LM head for one row, and the draw of a token, with the next step's embedding unless [`Planner::draws_ids`].
     pub(super) fn head(&self) -> Plan {
         let mut plan = Plan::default();
@@ -99,7 +114,7 @@ impl<'a> Planner<'a> {
         let norm = &self.weights.output_norm;
         let input = match self.prepared_for_head() {
             None => {
-                self.norm(&mut plan, norm, &buffers.residual, &buffers.normed, NormTarget::LastRow);
+                self.norm(&mut plan, norm, &buffers.residual, &buffers.normed, NormTarget::Rows);
                 Input { x: &buffers.normed, norm: None }
             }
             prepared => self.input(&mut plan, Width::One, Some(norm), prepared),
@@ -133,9 +148,9 @@ impl<'a> Planner<'a> {
         plan
     }
 
-    /// The final norm and the LM head for all rows, at most [`FEW_ROWS`], that [`Planner::prefill`] left; logits get (rows, vocab padded to a multiple of 4).
+    /// All blocks for at most [`FEW_ROWS`] rows, and for each of them the final norm and the LM head; logits get (rows, vocab padded to a multiple of 4).
     pub(super) fn score(&self, logits: &Buffer) -> Plan {
-        let mut plan = Plan::default();
+        let mut plan = self.prefill(Width::Few, self.weights.layers.len());
         let input = self.input(&mut plan, Width::Few, Some(&self.weights.output_norm), None);
         let stride = self.config.vocab.next_multiple_of(4);
         for shard in &self.weights.head().shards {
@@ -215,7 +230,7 @@ impl<'a> Planner<'a> {
     fn weigh(&self, plan: &mut Plan, norm: &NormWeights, partials: u32) {
         let buffers = &self.space.activations;
         let weigh = Weigh { k: self.config.embedding, partials };
-        let bindings = [&buffers.residual, &norm.weight, &buffers.weighted, &self.space.sequence].map(Binding::from);
+        let bindings = [&buffers.residual, &norm.weight, &buffers.weighted].map(Binding::from);
         plan.push(self.gpu, &weigh.dispatch(self.gpu.capabilities()), &bindings);
     }
 }
