@@ -10,7 +10,7 @@ use common::gpu::{Random, download, open_both, run};
 use common::weights::{Matrix, absolute, worst_sum};
 use kinglet::gpu::{Buffer, Gpu, Plan, Span};
 use kinglet::kernels::{
-    Arithmetic, ExpertRows, Finish, Format, GroupChoices, Matmul, MatmulVariant, Matvec, MatvecVariant, Outcome, Step, Tiling,
+    Arithmetic, ExpertRows, Finish, Format, GroupChoices, Matmul, MatmulVariant, Matvec, MatvecVariant, Outcome, Step,
     int8_reference, matvec_reference,
 };
 
@@ -53,7 +53,7 @@ fn matvec(format: Format, rows: u32, k: u32) -> Matvec {
 
 fn matmul(format: Format, rows: u32, k: u32) -> Matmul {
     let finish = Finish::Store { y_stride: rows.next_multiple_of(4), y_first: 0, accumulate: false };
-    let variant = MatmulVariant { tiling: Tiling::Shared, arithmetic: Arithmetic::Int8 };
+    let variant = MatmulVariant { arithmetic: Arithmetic::Int8, ..MatmulVariant::default() };
     Matmul { format, rows, k, x_stride: k, tile_tokens: 64, experts: None, variant, outcome: Outcome::PLAIN, finish }
 }
 

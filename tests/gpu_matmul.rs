@@ -20,12 +20,15 @@ const UNTOUCHED: f32 = 1e30;
 /// Runs `kernel` in every tiling that the device has, and where `tokens` is odd with weights read in both ways, on `tokens` rows in buffers that
 /// hold three rows more.
 fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
+    // Workgroups of whole subgroups, or as if these were the largest there are.
+    let most = gpu.info().subgroup_sizes.map_or(64, |[_, most]| most);
+    let subgroup = if tokens.is_multiple_of(3) { 64 } else { most };
     for tiling in tilings(gpu) {
         let before = random.0;
         for arithmetic in [Arithmetic::F32, Arithmetic::Unshifted].into_iter().take(1 + tokens as usize % 2) {
             // The same numbers.
             random.0 = before;
-            check_variant(gpu, random, Matmul { variant: MatmulVariant { tiling, arithmetic }, ..kernel }, tokens);
+            check_variant(gpu, random, Matmul { variant: MatmulVariant { tiling, arithmetic, subgroup }, ..kernel }, tokens);
         }
     }
 }

@@ -6,6 +6,7 @@ use super::format::Format;
 use super::source::Source;
 use super::variant::{Arithmetic, MatmulVariant, Tiling};
 use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
+use std::cmp::Reverse;
 
 /// `X Wᵀ` for the step's rows. Bindings: quants, scales, x, those of `finish`, the bias, and where there are experts the choices (if `finish`
 /// weighs them) and the lists of [`super::GroupChoices`].
@@ -50,11 +51,7 @@ impl Matmul {
         let tiling = self.tiling(capabilities);
         let (source, name, kernel) = match (tiling, self.arithmetic()) {
             (Tiling::Rows { lanes }, _) => (
-                source
-                    .uint("WORKGROUP", self.rows_workgroup(lanes))
-                    .uint("LANES", lanes)
-                    .uint("TURN", self.units_a_turn())
-                    .subgroups(),
+                source.uint("WORKGROUP", self.rows_workgroup()).uint("LANES", lanes).uint("TURN", self.units_a_turn()).subgroups(),
                 "matmul_rows",
                 include_str!("../../shaders/matmul_rows.wgsl"),
             ),
@@ -104,8 +101,8 @@ impl Matmul {
             grid: match (&self.experts, tiling) {
                 (Some(experts), _) => Grid::Experts { x, tile, experts: experts.count },
                 (None, Tiling::Shared) => Grid::Rows { x, tile },
-                (None, Tiling::Rows { lanes }) => {
-                    Grid::Tokens { tile: ROWS_TILE_TOKENS, y: self.rows.div_ceil(4 * self.rows_workgroup(lanes)) }
+                (None, Tiling::Rows { .. }) => {
+                    Grid::Tokens { tile: ROWS_TILE_TOKENS, y: self.rows.div_ceil(4 * self.rows_workgroup()) }
                 }
             },
             traffic: Traffic {
@@ -123,11 +120,11 @@ impl Matmul {
         if self.arithmetic() == Arithmetic::Unshifted || !self.k.is_multiple_of(16) { 1 } else { 2 }
     }
 
-    /// Invocations of a workgroup of `matmul_rows.wgsl`, each with a quad of weight rows: fewer where many would have none. Not so with 4 lanes, which are
-    /// for AMD: there half a subgroup would have none.
-    fn rows_workgroup(&self, lanes: u32) -> u32 {
-        let [few, many] = [32, 64].map(|workgroup| self.rows.next_multiple_of(4 * workgroup));
-        if lanes == 8 && 10 * few < 9 * many { 32 } else { 64 }
+    /// Invocations of a workgroup of `matmul_rows.wgsl`, each with a quad of weight rows: as many, up to 64, as leave the fewest without one.
+    fn rows_workgroup(&self) -> u32 {
+        let (quads, subgroup) = (self.rows.div_ceil(4), self.variant.subgroup.clamp(4, 64));
+        let sizes = (subgroup..=64).step_by(subgroup as usize).filter(|size| *size >= 32);
+        sizes.max_by_key(|size| Reverse(quads.next_multiple_of(*size))).unwrap_or(64)
     }
 
     /// The tiling that there is: [`Tiling::Rows`] needs subgroups of its size, reads no lists of experts, and multiplies in f32.

@@ -66,12 +66,20 @@ pub enum Tiling {
 }
 
 /// How a [`super::Matmul`] is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct MatmulVariant {
     /// Where weights and inputs are kept.
     pub tiling: Tiling,
     /// How it multiplies.
     pub arithmetic: Arithmetic,
+    /// Most invocations of a subgroup, at most 64: with [`Tiling::Rows`] a workgroup is some whole subgroups.
+    pub subgroup: u32,
+}
+
+impl Default for MatmulVariant {
+    fn default() -> Self {
+        Self { tiling: Tiling::Shared, arithmetic: Arithmetic::F32, subgroup: 64 }
+    }
 }
 
 /// How the products with one matrix are computed.

@@ -41,12 +41,12 @@ fn matmuls(
     least_subgroup: u32,
     int8: bool,
 ) -> Vec<MatmulVariant> {
-    let f32 = |tiling| MatmulVariant { tiling, arithmetic: Arithmetic::F32 };
+    let f32 = |tiling| MatmulVariant { tiling, arithmetic: Arithmetic::F32, ..start };
     let rows = [4, 8].into_iter().filter(|lanes| capabilities.subgroups && *lanes <= least_subgroup.max(4));
     let mut all = vec![start, f32(Tiling::Shared)];
     all.extend(rows.map(|lanes| f32(Tiling::Rows { lanes })));
     if int8 && format.has_int8() {
-        all.push(MatmulVariant { tiling: Tiling::Shared, arithmetic: Arithmetic::Int8 });
+        all.push(MatmulVariant { tiling: Tiling::Shared, arithmetic: Arithmetic::Int8, ..start });
     }
     let mut seen = Vec::new();
     all.retain(|candidate| {
@@ -59,7 +59,7 @@ fn matmuls(
 }
 
 /// Raised when candidates or the rules that shape products change.
-const RULES: u64 = 1;
+const RULES: u64 = 2;
 
 /// A number that changes with the kernels: what was measured with others says nothing of these (FNV-1a over texts of every format).
 pub(super) fn kernel_set() -> u64 {

@@ -115,7 +115,7 @@ impl Tuning {
         let start = Variants {
             // Two cores are busy with any number of workgroups, and pay for every reduction.
             matvec: MatvecVariant { workgroup, spread: if software { 1 } else { 0 }, arithmetic },
-            matmul: MatmulVariant { tiling, arithmetic },
+            matmul: MatmulVariant { tiling, arithmetic, subgroup: info.subgroup_sizes.map_or(64, |[_, most]| most.min(64)) },
         };
         Self { start, shapes: Vec::new() }
     }
@@ -154,7 +154,7 @@ impl Tuning {
                 Tiling::Shared => true,
                 Tiling::Rows { lanes } => capabilities.subgroups && (lanes == 4 || lanes == 8 && least >= 8),
             };
-            if !(tiling && arithmetic(matmul.arithmetic)) {
+            if !(tiling && arithmetic(matmul.arithmetic) && matmul.subgroup == start.matmul.subgroup) {
                 *matmul = start.matmul;
             }
         }
