@@ -1,5 +1,5 @@
 // Attention of one query row over one stretch of the context (flash decoding, Dao et al. 2023): a workgroup takes one key/value head
-// and SPLIT positions, fetches their keys and values once for all PACK query heads that share them, and leaves for each head its
+// and SPLIT positions, RUN for each of its 4 WORKGROUP, fetches their keys and values once for all PACK query heads that share them, and leaves for each head its
 // largest score, the sum of its weights and the weighted sum of values. attention_merge.wgsl puts the stretches together.
 // More query heads than fit a workgroup are spread over BLOCKS workgroups, which follow each other and read the same rows.
 // DIRECT: the context has one stretch only, and what is left is the result itself, [head][HEAD_DIM].
@@ -26,14 +26,15 @@ const GROUPS: u32 = WORKGROUP / GROUP;
 // Units of a row that an invocation reads, and those of queries that it keeps for them.
 const LANE_UNITS: u32 = (UNITS + GROUP - 1u) / GROUP;
 const KEPT: u32 = select(1u, PACK * LANE_UNITS, KEEP);
-// Every 4 rows of a stretch have one invocation that has their scores.
+// Every 4 rows of a stretch have one invocation that has their scores: one in every PART.
+const PART: u32 = SPLIT / RUN;
 const OWNERS: u32 = SPLIT / 4u;
 // Below every score, and far enough from the largest f32 that differences stay finite.
 const LOWEST: f32 = -1e30;
 
 // What each owner has of a head: its largest score, then the sum of its weights; and that of all. Invocations share no vector that they
 // write to: a component cannot be written alone everywhere.
-var<workgroup> own: array<f32, PACK * OWNERS>;
+var<workgroup> own: array<f32, PACK * WORKGROUP>;
 var<workgroup> largest: array<f32, PACK>;
 var<workgroup> totals: array<f32, PACK>;
 // [head][owner], the weights of 4 rows each; then, in a head's part, [slot][unit], sums of values, a quad of each unit.
@@ -89,15 +90,15 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
 
   // Products of queries and keys, 4 rows at once. Rows after the last are not told by their number but by where they lie: addresses then
   // differ by constants.
-  let owner = 4u * group + lane;
   let last_key = (rows + last) * UNITS + lane;
-  for (var s = 0u; s < 4u; s++) {
-    let at = (rows + 16u * group + s) * UNITS + lane;
+  for (var s = 0u; s < 4u * RUN; s++) {
+    let own_rows = s / 4u * PART + 16u * group;
+    let at = (rows + own_rows + s % 4u) * UNITS + lane;
     for (var b = 0u; b < PACK; b += BATCH) {
       var sums = array<vec4<f32>, BATCH>();
       if (KEEP) {
         for (var u = 0u; u < LANE_UNITS; u++) {
-          if (16u * group <= last && lane + u * GROUP < UNITS) {
+          if (own_rows <= last && lane + u * GROUP < UNITS) {
             let k0 = key_unit(min(at, last_key) + u * GROUP);
             let k1 = key_unit(min(at + 4u * UNITS, last_key) + u * GROUP);
             let k2 = key_unit(min(at + 8u * UNITS, last_key) + u * GROUP);
@@ -107,7 +108,7 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
             }
           }
         }
-      } else if (16u * group <= last) {
+      } else if (own_rows <= last) {
         for (var unit = lane; unit < UNITS; unit += GROUP) {
           let k0 = key_unit(min(at, last_key) + unit - lane);
           let k1 = key_unit(min(at + 4u * UNITS, last_key) + unit - lane);
@@ -120,21 +121,28 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
       }
       for (var h = 0u; h < min(BATCH, PACK - b); h++) {
         let product = group_deal4(sums[h], index);
-        scratch[(b + h) * OWNERS + owner][s] = product;
+        scratch[(b + h) * OWNERS + s / 4u * WORKGROUP + index][s % 4u] = product;
       }
     }
   }
 
   // Scores, by the owners of their rows.
-  let offsets = vec4<u32>(4u * owner) + vec4<u32>(0u, 1u, 2u, 3u);
-  let distances = distances_of(first + min(offsets, vec4<u32>(last)));
-  let visible = (offsets <= vec4<u32>(last)) & in_window(distances);
-  var scores = array<vec4<f32>, PACK>();
+  var scores = array<vec4<f32>, PACK * RUN>();
+  for (var r = 0u; r < RUN; r++) {
+    let offsets = 4u * (r * WORKGROUP + index) + vec4<u32>(0u, 1u, 2u, 3u);
+    let distances = distances_of(first + min(offsets, vec4<u32>(last)));
+    let visible = (offsets <= vec4<u32>(last)) & in_window(distances);
+    for (var h = 0u; h < PACK; h++) {
+      let at = h * OWNERS + r * WORKGROUP + index;
+      scores[h * RUN + r] = select(vec4<f32>(LOWEST), scored(scratch[at], first_head + h, distances), visible);
+    }
+  }
   for (var h = 0u; h < PACK; h++) {
-    let at = h * OWNERS + owner;
-    let four = select(vec4<f32>(LOWEST), scored(scratch[at], first_head + h, distances), visible);
-    scores[h] = four;
-    own[at] = max(max(four.x, four.y), max(four.z, four.w));
+    var highest = scores[h * RUN];
+    for (var r = 1u; r < RUN; r++) {
+      highest = max(highest, scores[h * RUN + r]);
+    }
+    own[h * WORKGROUP + index] = max(max(highest.x, highest.y), max(highest.z, highest.w));
   }
   workgroupBarrier();
 
@@ -142,8 +150,8 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   for (var h = 0u; h < PACK; h += GROUPS) {
     let head = h + group;
     var highest = LOWEST;
-    for (var i = select(OWNERS, lane, head < PACK); i < OWNERS; i += GROUP) {
-      highest = max(highest, own[head * OWNERS + i]);
+    for (var i = select(WORKGROUP, lane, head < PACK); i < WORKGROUP; i += GROUP) {
+      highest = max(highest, own[head * WORKGROUP + i]);
     }
     highest = group_max(highest, index, subgroup);
     if (lane == 0u && head < PACK) {
@@ -152,17 +160,21 @@ fn kernel(index: u32, subgroup: u32, workgroup: vec3<u32>, workgroups: vec3<u32>
   }
   workgroupBarrier();
   for (var h = 0u; h < PACK; h++) {
-    let at = h * OWNERS + owner;
-    let weight = select(vec4<f32>(0.0), exp(scores[h] - largest[h]), visible);
-    scratch[at] = weight;
-    own[at] = dot(weight, vec4<f32>(1.0));
+    var sum = vec4<f32>(0.0);
+    for (var r = 0u; r < RUN; r++) {
+      // Rows that are not seen have the lowest score, and where there is a higher one that weighs nothing.
+      let weight = exp(scores[h * RUN + r] - largest[h]);
+      scratch[h * OWNERS + r * WORKGROUP + index] = weight;
+      sum += weight;
+    }
+    own[h * WORKGROUP + index] = dot(sum, vec4<f32>(1.0));
   }
   workgroupBarrier();
   for (var h = 0u; h < PACK; h += GROUPS) {
     let head = h + group;
     var total = 0.0;
-    for (var i = select(OWNERS, lane, head < PACK); i < OWNERS; i += GROUP) {
-      total += own[head * OWNERS + i];
+    for (var i = select(WORKGROUP, lane, head < PACK); i < WORKGROUP; i += GROUP) {
+      total += own[head * WORKGROUP + i];
     }
     total = group_sum(total, index, subgroup);
     if (lane == 0u && head < PACK) {

@@ -23,6 +23,11 @@ fn attention_over_segments() {
             for (position, rows) in [(250, 6), (255, 1), (256, 1), (256, 70), (511, 1), (700, 33), (1099, 1)] {
                 Case::random(&mut random, kernel, Span { position, rows }).in_segments(&gpu, &ends);
             }
+            // Stretches of two parts.
+            for position in [511, 512, 900, 1099] {
+                Case::random(&mut random, Attention { run: 2, ..kernel }, Span { position, rows: 1 })
+                    .in_segments(&gpu, &[512, 1024, 1100]);
+            }
             let rows = 1 + random.below(70) as u32;
             let position = 512 + random.below(u64::from(512 - rows)) as u32;
             Case::random(&mut random, kernel, Span { position, rows }).in_segments(&gpu, &ends);

@@ -20,7 +20,7 @@ use pollster::block_on;
 fn engine(matvec: Arithmetic, matmul: Arithmetic) -> Option<Engine> {
     let mut start = Variants::default();
     (start.matvec.arithmetic, start.matmul.arithmetic) = (matvec, matmul);
-    let stored = Some(Tuning { start, shapes: Vec::new() });
+    let stored = Some(Tuning { start, ..Tuning::default() });
     let tuning = TuningOptions { stored, ..TuningOptions::default() };
     // Without A+ a device is not believed to have products of 8 bits.
     let adapter = AdapterChoice { name: None, tier: Some(Tier::APlus) };

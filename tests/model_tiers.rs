@@ -144,7 +144,7 @@ fn variants() -> Vec<Variants> {
 
 /// What is stored is taken without a measurement.
 fn stored(start: Variants) -> TuningOptions {
-    TuningOptions { stored: Some(Tuning { start, shapes: Vec::new() }), ..TuningOptions::default() }
+    TuningOptions { stored: Some(Tuning { start, ..Tuning::default() }), ..TuningOptions::default() }
 }
 
 /// The same answers whatever self-tuning chose.

@@ -115,7 +115,7 @@ fn a_software_gpu_is_not_measured_unless_that_is_wanted() {
 fn exact_answers_have_no_product_of_8_bits() {
     let mut start = Variants::default();
     (start.matvec.arithmetic, start.matmul.arithmetic) = (Arithmetic::Int8, Arithmetic::Int8);
-    let stored = Tuning { start, shapes: Vec::new() };
+    let stored = Tuning { start, ..Tuning::default() };
     let a_plus = AdapterChoice { name: None, tier: Some(Tier::APlus) };
     // Where there is no f16 there is no such tier.
     let Ok(gpu) = block_on(Gpu::open(GpuOptions { adapter: a_plus, ..GpuOptions::default() })) else { return };

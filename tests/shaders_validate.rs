@@ -101,6 +101,7 @@ fn attention(shaders: &mut Vec<Shader>) {
                 capacity: context,
                 first: 0,
                 window: 0,
+                run: 1,
                 kv_type,
                 scale: 0.125,
                 soft_cap: 0.0,
@@ -118,6 +119,7 @@ fn attention(shaders: &mut Vec<Shader>) {
                 shaders.push(attention.prefill(capabilities, Tiling::Shared).shader);
                 shaders.push(attention.decode_short(capabilities).shader);
                 shaders.push(attention.decode(capabilities).shader);
+                shaders.push(Attention { run: 2, ..attention }.decode(capabilities).shader);
                 shaders.push(segment.decode(capabilities).shader);
             }
             let (rope_dims, attention_factor) = (head_dim / 2, 1.0);
@@ -218,8 +220,20 @@ fn scores(shaders: &mut Vec<Shader>) {
             (4096, 32_768, 0.0, 8.0),
         ] {
             let (heads, kv_heads, head_dim, context, scale) = (12, 4, 64, 32_768, 0.125);
-            let attention =
-                Attention { heads, kv_heads, head_dim, context, capacity, first: 0, window, kv_type, scale, soft_cap, alibi };
+            let attention = Attention {
+                heads,
+                kv_heads,
+                head_dim,
+                context,
+                capacity,
+                first: 0,
+                window,
+                run: 1,
+                kv_type,
+                scale,
+                soft_cap,
+                alibi,
+            };
             shaders.push(attention.merge().shader);
             shaders.extend(TILINGS.map(|tiling| attention.prefill(SUBGROUPS, tiling).shader));
             for capabilities in [TIER_C, SUBGROUPS, HALF] {

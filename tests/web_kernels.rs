@@ -118,6 +118,7 @@ async fn attention_of_one_row_and_of_many() {
             capacity: context,
             first: 0,
             window: 0,
+            run: 1,
             kv_type: KvType::F32,
             scale: 0.2,
             soft_cap: 0.0,

@@ -8,10 +8,12 @@ use crate::gpu::{Access, Capabilities, Dispatch, Grid, Traffic};
 const WORKGROUP: u32 = 64;
 /// Invocations that share 16 keys.
 const GROUP: u32 = 4;
-/// Positions of a stretch: a group has 16.
-const SPLIT: u32 = 16 * WORKGROUP / GROUP;
+/// Positions that a workgroup goes over at once: a group has 16.
+const PART: u32 = 16 * WORKGROUP / GROUP;
 /// Query heads of a workgroup at most: their weights are in its memory.
 const MAX_PACK: u32 = 8;
+/// Parts times heads whose weights its memory has room for.
+const MOST_WEIGHTS: u32 = 12;
 /// Query heads whose products with 4 keys an invocation holds in registers at most, and later their sums of 8 values each.
 const MAX_BATCH: u32 = 4;
 /// Invocations of a workgroup that merges.
@@ -45,9 +47,9 @@ impl Shape {
 
 impl Attention {
     /// Segments begin at multiples of this.
-    pub const SEGMENT_ALIGNMENT: u32 = SPLIT;
+    pub const SEGMENT_ALIGNMENT: u32 = PART;
 
-    /// Positions of a context so short that [`Attention::decode_short`] does: a stretch has as many at least.
+    /// Positions of a context so short that [`Attention::decode_short`] does: a part has as many at least.
     pub const SHORT_CONTEXT: u32 = 128;
 
     /// Partial attention of the row at the step's position, one stretch of the context a workgroup; for steps of one row. Segments have a dispatch
@@ -68,12 +70,14 @@ impl Attention {
 
     fn stretches(&self, capabilities: Capabilities, direct: bool) -> Dispatch {
         let Shape { blocks, pack, batch, keep, slots } = self.shape();
+        let run = if direct { 1 } else { self.run() };
         let source = self
             // f16 as words: 8 elements are one load then, and as numbers two.
             .source(false)
-            .uint("SPLIT", SPLIT)
+            .uint("SPLIT", run * PART)
+            .uint("RUN", run)
             .uint("SPLITS", self.splits())
-            .uint("FIRST_SPLIT", self.first / SPLIT)
+            .uint("FIRST_SPLIT", self.first / self.stretch())
             .uint("BLOCKS", blocks)
             .uint("PACK", pack)
             .uint("BATCH", batch)
@@ -94,7 +98,12 @@ impl Attention {
             grid: if direct {
                 Grid::Linear(self.kv_heads * blocks)
             } else {
-                Grid::Context { x: self.kv_heads * blocks, first: self.first, tile: SPLIT, most: self.capacity.div_ceil(SPLIT) }
+                Grid::Context {
+                    x: self.kv_heads * blocks,
+                    first: self.first,
+                    tile: self.stretch(),
+                    most: self.capacity.div_ceil(self.stretch()),
+                }
             },
             traffic: self.traffic(blocks),
         }
@@ -104,7 +113,7 @@ impl Attention {
     pub fn merge(&self) -> Dispatch {
         let shader = Source::new()
             .uint("HEAD_DIM", self.head_dim)
-            .uint("SPLIT", SPLIT)
+            .uint("SPLIT", self.stretch())
             .uint("SPLITS", self.splits())
             .uint("WORKGROUP", MERGE_WORKGROUP)
             .step()
@@ -120,7 +129,7 @@ impl Attention {
             // A stretch that has only begun counts as a whole one: half a stretch more than its positions, on average.
             traffic: Traffic {
                 fixed: split_bytes / 2,
-                per_position: split_bytes / u64::from(SPLIT),
+                per_position: split_bytes / u64::from(self.stretch()),
                 most_positions: self.attended(),
                 ..Default::default()
             },
@@ -139,8 +148,18 @@ impl Attention {
 
     /// Stretches of a full context.
     fn splits(&self) -> u32 {
-        debug_assert!(self.first.is_multiple_of(SPLIT));
-        self.attended().div_ceil(SPLIT)
+        debug_assert!(self.first.is_multiple_of(self.stretch()));
+        self.attended().div_ceil(self.stretch())
+    }
+
+    /// Positions of a stretch.
+    fn stretch(&self) -> u32 {
+        self.run() * PART
+    }
+
+    /// As wanted, where a workgroup's memory has room for the weights.
+    fn run(&self) -> u32 {
+        if self.run * self.shape().pack <= MOST_WEIGHTS { self.run } else { 1 }
     }
 
     /// Bytes of one stretch of one head: its sums, and what they are relative to.
@@ -153,21 +172,19 @@ impl Attention {
 mod tests {
     use super::*;
 
-    /// Groups of 4 rows of a stretch, whose scores one invocation each has.
-    const OWNERS: u32 = SPLIT / 4;
-
     #[test]
     fn workgroup_memory_suffices_for_every_shape() {
         for heads in 1..=3 * MAX_PACK {
             for head_dim in (8..=256).step_by(8) {
                 let shape = Shape::new(heads, head_dim, KvType::F16);
                 // Weights, what owners have and what is had of all, reductions.
-                let bytes = 16 * shape.pack * OWNERS + 4 * shape.pack * (OWNERS + 2) + 16 * WORKGROUP;
+                let parts = MOST_WEIGHTS.max(shape.pack);
+                let bytes = 16 * parts * WORKGROUP + 4 * shape.pack * (WORKGROUP + 2) + 16 * WORKGROUP;
                 assert!(bytes <= 16 * 1024, "{heads} heads of {head_dim}: {bytes} bytes");
-                assert!(shape.slots > 0 && shape.slots * head_dim / 8 <= OWNERS);
+                assert!(shape.slots > 0 && shape.slots * head_dim / 8 <= WORKGROUP);
                 assert!(shape.pack * shape.blocks >= heads && shape.pack * (shape.blocks - 1) < heads);
             }
         }
-        const { assert!(SPLIT >= Attention::SHORT_CONTEXT && OWNERS == WORKGROUP) };
+        const { assert!(PART >= Attention::SHORT_CONTEXT && PART == 4 * WORKGROUP) };
     }
 }

@@ -38,5 +38,5 @@ pub use norm::{Norm, NormKind, NormTarget, rms_norm_reference};
 pub use repack::{Reorder, Repack, RepackChunk};
 pub use sample::{Next, SamplePick, SamplingGpu, Sequence, penalty_reference, philox_reference, sample_reference};
 pub use source::Step;
-pub use variant::{Arithmetic, MatmulVariant, MatvecVariant, Tiling, Variants, int8_reference};
+pub use variant::{Arithmetic, AttentionVariant, MatmulVariant, MatvecVariant, Tiling, Variants, int8_reference};
 pub use weigh::Weigh;

@@ -82,6 +82,21 @@ impl Default for MatmulVariant {
     }
 }
 
+/// How attention is spread over the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct AttentionVariant {
+    /// Of many rows: where what several invocations need is kept.
+    pub tiling: Tiling,
+    /// Of one row: as [`super::Attention::run`].
+    pub run: u32,
+}
+
+impl Default for AttentionVariant {
+    fn default() -> Self {
+        Self { tiling: Tiling::Shared, run: 1 }
+    }
+}
+
 /// How the products with one matrix are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 pub struct Variants {

@@ -7,7 +7,6 @@
 use super::cache::{Kv, Segment};
 use super::config::ModelConfig;
 use super::plan::{Planner, Width, residual_partials};
-use super::tuning::attention_tiling;
 use super::weights::{Dense, FeedForward, GateUp, LayerWeights, Linear, NormWeights, QkvBias, Up};
 use crate::gpu::{Binding, Buffer, Plan};
 use crate::kernels::{
@@ -175,7 +174,11 @@ impl<'a> Planner<'a> {
         let (space, buffers) = (self.space, &self.space.activations);
         let Some((last, before)) = space.cache.layer(index, self.segment).split_last() else { return };
         let capabilities = self.gpu.capabilities();
-        let of = |kv: &Kv| attention(self.config, index as u32, space.cache.context, kv.segment, space.cache.kv_type);
+        let run = space.cache.run(self.attention.run);
+        let of = |kv: &Kv| Attention {
+            run,
+            ..attention(self.config, index as u32, space.cache.context, kv.segment, space.cache.kv_type)
+        };
         let bindings = |kv: &Kv, y| [&buffers.q, &kv.k, &kv.v, y, &space.sequence].map(Binding::from).to_vec();
         match width {
             Width::Short => plan.push(self.gpu, &of(last).decode_short(capabilities), &bindings(last, &buffers.attended)),
@@ -189,7 +192,7 @@ impl<'a> Planner<'a> {
             Width::Few | Width::Many => {
                 let carried = buffers.carried.as_ref().filter(|_| !before.is_empty());
                 let bindings = |kv| [bindings(kv, &buffers.attended), carried.map(Buffer::whole).into_iter().collect()].concat();
-                let tiling = attention_tiling(self.gpu.info(), capabilities);
+                let tiling = self.attention.tiling;
                 for kv in before {
                     plan.push(self.gpu, &of(kv).prefill_more(capabilities, tiling), &bindings(kv));
                 }
@@ -383,6 +386,7 @@ pub(super) fn attention(config: &ModelConfig, layer: u32, context: u32, segment:
         capacity: segment.positions,
         first: segment.first,
         window: config.window_of(layer),
+        run: 1,
         kv_type,
         scale: config.attention_scale,
         soft_cap: config.attention_soft_cap,

@@ -173,6 +173,12 @@ impl Cache {
         &all[..all.len().min(segment + 1)]
     }
 
+    /// Of `wanted`, a power of two, as many parts of [`Attention::run`] as all segments begin at a multiple of.
+    pub(super) fn run(&self, wanted: u32) -> u32 {
+        let parts = self.segments.iter().map(|segment| segment.first / Attention::SEGMENT_ALIGNMENT);
+        parts.fold(wanted, |run, first| run.min(1 << first.trailing_zeros().min(31)))
+    }
+
     /// A context has several segments.
     pub(super) fn is_segmented(&self) -> bool {
         self.segments.len() > 1

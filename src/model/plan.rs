@@ -12,7 +12,7 @@ use super::experts::feed_forward_partials;
 use super::weights::{NormWeights, Weights};
 use super::workspace::Workspace;
 use crate::gpu::{Binding, Buffer, Gpu, Plan};
-use crate::kernels::{Embed, Finish, LastRow, Next, NormTarget, Outcome, SamplePick, Weigh};
+use crate::kernels::{AttentionVariant, Embed, Finish, LastRow, Next, NormTarget, Outcome, SamplePick, Weigh};
 use crate::weights::Matrix;
 
 /// How a plan runs its blocks.
@@ -53,6 +53,7 @@ pub(super) struct Planner<'a> {
     pub(super) config: &'a ModelConfig,
     pub(super) weights: &'a Weights,
     pub(super) space: &'a Workspace,
+    pub(super) attention: AttentionVariant,
     /// The segment of the KV cache that is written.
     pub(super) segment: usize,
 }

@@ -2,7 +2,7 @@
 
 use super::weights::Weights;
 use crate::gpu::{Capabilities, DeviceInfo, Gpu};
-use crate::kernels::{Arithmetic, Format, MatmulVariant, MatvecVariant, Tiling, Variants};
+use crate::kernels::{Arithmetic, AttentionVariant, Format, MatmulVariant, MatvecVariant, Tiling, Variants};
 use serde::{Deserialize, Serialize};
 
 /// A product's sizes.
@@ -21,6 +21,9 @@ pub struct ProductShape {
 pub struct Tuning {
     /// For all that are not among `shapes`.
     pub start: Variants,
+    /// Of attention, which is not measured.
+    #[serde(default)]
+    pub attention: AttentionVariant,
     /// What was measured.
     pub shapes: Vec<(ProductShape, Variants)>,
 }
@@ -73,14 +76,6 @@ pub struct TuningOptions {
     pub exact: bool,
 }
 
-/// How a device's attention of many rows shares what they use: as the matmuls of the table do.
-pub(super) fn attention_tiling(info: &DeviceInfo, capabilities: Capabilities) -> Tiling {
-    match Tuning::table(info, capabilities).start.matmul.tiling {
-        Tiling::Rows { .. } => Tiling::Rows { lanes: shared_lanes(info) },
-        Tiling::Shared => Tiling::Shared,
-    }
-}
-
 /// Invocations side by side that can always exchange values.
 fn shared_lanes(info: &DeviceInfo) -> u32 {
     match info.subgroup_sizes {
@@ -117,12 +112,24 @@ impl Tuning {
             matvec: MatvecVariant { workgroup, spread: if software { 1 } else { 0 }, arithmetic },
             matmul: MatmulVariant { tiling, arithmetic, subgroup: info.subgroup_sizes.map_or(64, |[_, most]| most.min(64)) },
         };
-        Self { start, shapes: Vec::new() }
+        let attention = AttentionVariant {
+            tiling: match tiling {
+                Tiling::Rows { .. } => Tiling::Rows { lanes: shared_lanes(info) },
+                Tiling::Shared => Tiling::Shared,
+            },
+            run: if software { 2 } else { 1 },
+        };
+        Self { start, attention, shapes: Vec::new() }
     }
 
     /// The starting points for GPUs of a maker, with or without products of 8 bits, for instruments that plan where there is none.
     pub fn of_maker(vendor: &str, int8: bool) -> Self {
-        let info = DeviceInfo { vendor: vendor.into(), kind: "discrete".into(), ..DeviceInfo::default() };
+        let subgroup_sizes = match vendor {
+            "amd" => Some([32, 64]),
+            "intel" => Some([8, 32]),
+            _ => None,
+        };
+        let info = DeviceInfo { vendor: vendor.into(), kind: "discrete".into(), subgroup_sizes, ..DeviceInfo::default() };
         let mut tuning = Self::table(&info, Capabilities { subgroups: true, f16: true, int8_dot: int8 });
         if int8 {
             tuning.start.matvec.arithmetic = Arithmetic::Int8;
@@ -141,20 +148,27 @@ impl Tuning {
 
     /// Without what this device or this version cannot run, whoever stored it.
     pub fn checked(mut self, info: &DeviceInfo, capabilities: Capabilities) -> Self {
-        let start = Self::table(info, capabilities).start;
+        let Self { start, attention, .. } = Self::table(info, capabilities);
         let arithmetic = |arithmetic| arithmetic != Arithmetic::Int8 || capabilities.int8_dot;
         let least = info.subgroup_sizes.map_or(4, |[least, _]| least);
+        let tiling = |tiling| match tiling {
+            Tiling::Shared => true,
+            Tiling::Rows { lanes } => capabilities.subgroups && (lanes == 4 || lanes == 8 && least >= 8),
+        };
+        if !tiling(self.attention.tiling) {
+            self.attention.tiling = attention.tiling;
+        }
+        if !matches!(self.attention.run, 1 | 2) {
+            self.attention.run = attention.run;
+        }
         for Variants { matvec, matmul } in self.shapes.iter_mut().map(|(_, variants)| variants).chain([&mut self.start]) {
             let spread = matvec.spread == 0 || matvec.spread.is_power_of_two();
             let workgroup = (32..=256).contains(&matvec.workgroup) && matvec.workgroup.is_power_of_two();
             if !(spread && workgroup && arithmetic(matvec.arithmetic)) {
                 *matvec = start.matvec;
             }
-            let tiling = match matmul.tiling {
-                Tiling::Shared => true,
-                Tiling::Rows { lanes } => capabilities.subgroups && (lanes == 4 || lanes == 8 && least >= 8),
-            };
-            if !(tiling && arithmetic(matmul.arithmetic) && matmul.subgroup == start.matmul.subgroup) {
+            let subgroup = (4..=64).contains(&matmul.subgroup) && matmul.subgroup.is_power_of_two();
+            if !(tiling(matmul.tiling) && subgroup && arithmetic(matmul.arithmetic)) {
                 *matmul = start.matmul;
             }
         }
@@ -206,7 +220,7 @@ mod tests {
     #[test]
     fn a_shape_has_what_was_measured_for_it() {
         let [known, other] = [576, 577].map(|rows| ProductShape::new(Format::Q4_0, rows, 64));
-        let tuning = Tuning { start: Variants::default(), shapes: vec![(known.clone(), int8())] };
+        let tuning = Tuning { shapes: vec![(known.clone(), int8())], ..Tuning::default() };
         assert_eq!((tuning.of(&known), tuning.of(&other)), (int8(), Variants::default()));
         let text = serde_json::to_string(&tuning).unwrap();
         assert_eq!(serde_json::from_str::<Tuning>(&text).unwrap(), tuning);
@@ -218,7 +232,7 @@ mod tests {
         let (none, all) = (Capabilities::default(), Capabilities { subgroups: true, f16: true, int8_dot: true });
         let of = |start: Variants, capabilities| {
             let shapes = vec![(ProductShape::new(Format::Q4_0, 8, 64), start)];
-            let checked = Tuning { start, shapes }.checked(&info, capabilities);
+            let checked = Tuning { start, shapes, ..Tuning::default() }.checked(&info, capabilities);
             assert_eq!(checked.shapes[0].1, checked.start);
             checked.start
         };
@@ -231,6 +245,15 @@ mod tests {
         for (variants, capabilities) in [(rows(8), all), (rows(5), all), (rows(4), none)] {
             assert_eq!(of(variants, capabilities).matmul.tiling, Tiling::Shared);
         }
+        let attention = |lanes, run| {
+            let attention = AttentionVariant { tiling: Tiling::Rows { lanes }, run };
+            (attention, Tuning { attention, ..Tuning::default() }.checked(&info, all).attention)
+        };
+        let (four, checked) = attention(4, 2);
+        assert_eq!(checked, four);
+        for (_, checked) in [attention(8, 1), attention(4, 0)] {
+            assert!(checked.run == 1 && checked.tiling != Tiling::Rows { lanes: 8 }, "{checked:?}");
+        }
         for (workgroup, spread) in [(0, 1), (48, 1), (512, 1), (64, 3)] {
             let matvec = MatvecVariant { workgroup, spread, ..MatvecVariant::default() };
             assert_eq!(of(Variants { matvec, ..Variants::default() }, all).matvec, Tuning::table(&info, all).start.matvec);
@@ -240,7 +263,7 @@ mod tests {
     #[test]
     fn exact_is_f32_everywhere_and_nothing_else() {
         let shape = ProductShape::new(Format::Q4_0, 8, 64);
-        let tuning = Tuning { start: int8(), shapes: vec![(shape.clone(), int8())] }.exact();
+        let tuning = Tuning { start: int8(), shapes: vec![(shape.clone(), int8())], ..Tuning::default() }.exact();
         for variants in [tuning.start, tuning.of(&shape)] {
             assert_eq!((variants.matvec.arithmetic, variants.matmul.arithmetic), (Arithmetic::F32, Arithmetic::F32));
             assert_eq!(variants.matvec.spread, 2);

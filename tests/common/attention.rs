@@ -169,11 +169,14 @@ impl Case {
         let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
         let partials = gpu.upload("partials", &vec![f32::NAN; self.kernel.partials_bytes() as usize / 4]).unwrap();
         let step = step(gpu, self.span);
-        let mut plan = Plan::default();
-        plan.push(gpu, &self.kernel.decode(gpu.capabilities()), &[&q, &k, &v, &partials, &step].map(Buffer::whole));
-        plan.push(gpu, &self.kernel.merge(), &[&partials, &y, &step].map(Buffer::whole));
-        gpu.run(&plan, self.span);
-        self.compare(gpu, "decode", &download(gpu, &y));
+        for run in [1, 2] {
+            let kernel = Attention { run, ..self.kernel };
+            let mut plan = Plan::default();
+            plan.push(gpu, &kernel.decode(gpu.capabilities()), &[&q, &k, &v, &partials, &step].map(Buffer::whole));
+            plan.push(gpu, &kernel.merge(), &[&partials, &y, &step].map(Buffer::whole));
+            gpu.run(&plan, self.span);
+            self.compare(gpu, &format!("decode in parts of {run}"), &download(gpu, &y));
+        }
         if self.span.position < Attention::SHORT_CONTEXT {
             let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
             let bindings = [&q, &k, &v, &y, &step].map(Buffer::whole);
@@ -197,6 +200,7 @@ pub fn kernel([heads, kv_heads, head_dim]: [u32; 3], context: u32, kv_type: KvTy
         capacity: context,
         first: 0,
         window: 0,
+        run: 1,
         kv_type,
         scale,
         soft_cap: 0.0,

@@ -25,6 +25,9 @@ pub struct Variant {
 /// Tier C, the best tier of this machine's software GPU, which has subgroups, and A+, whose products are of 8 bits.
 const TIERS: [Option<&str>; 3] = [Some("c"), None, Some("a+")];
 
+/// Whose kernels: the compiler is AMD's.
+const MAKER: &str = "amd";
+
 /// Where the decode step is unless asked otherwise.
 pub const POSITION: u32 = 128;
 
@@ -67,7 +70,7 @@ pub struct Checked {
 
 /// Compiles the model's kernels for all families and holds them to the limits.
 pub fn check(name: &str) -> Result<Checked> {
-    let variants = variants(name, POSITION, None)?;
+    let variants = variants(name, POSITION, MAKER)?;
     let mut table =
         String::from("What Mesa's compiler for AMD makes of the kernels. `cargo xtask isa --update` writes this file.\n\n");
     table += EXPLANATION;
@@ -125,26 +128,24 @@ fn formats(table: &mut String, checked: &mut Checked) -> Result<()> {
     Ok(())
 }
 
-/// Has the program write its shaders in every variant, with kernels chosen as for a maker's GPUs or for the one at hand. The model is a file or a known
+/// Has the program write its shaders in every variant, with kernels chosen as for a maker's GPUs. The model is a file or a known
 /// one; the decode step is at `position`.
-pub fn variants(model: &str, position: u32, maker: Option<&str>) -> Result<Vec<Variant>> {
+pub fn variants(model: &str, position: u32, maker: &str) -> Result<Vec<Variant>> {
     let path = Path::new(model);
     let path = if path.is_file() { path.canonicalize()? } else { model::fetch_model(model)? };
     build()?;
     TIERS.iter().map(|tier| dump(&path, *tier, position, maker)).collect()
 }
 
-fn dump(model: &Path, tier: Option<&str>, position: u32, maker: Option<&str>) -> Result<Variant> {
-    let folder = tools::target().join("isa").join(maker.unwrap_or("own")).join(tier.unwrap_or("best"));
+fn dump(model: &Path, tier: Option<&str>, position: u32, maker: &str) -> Result<Variant> {
+    let folder = tools::target().join("isa").join(maker).join(tier.unwrap_or("best"));
     let _ = std::fs::remove_dir_all(&folder);
     let mut kinglet = sh::cmd(program("kinglet"));
     kinglet.arg("shaders").arg(model).arg("--dir").arg(&folder).args(["--position", &position.to_string()]);
     if let Some(tier) = tier {
         kinglet.args(["--tier", tier]);
     }
-    if let Some(maker) = maker {
-        kinglet.args(["--maker", maker]);
-    }
+    kinglet.args(["--maker", maker]);
     if let Some(icd) = tools::lavapipe_icd() {
         vulkan(&mut kinglet, &icd);
     }

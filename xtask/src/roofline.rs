@@ -21,7 +21,7 @@ const FAMILY: &str = isa::FAMILIES[1];
 pub fn run(name: &str, position: u32) -> Result<()> {
     setup::setup(setup::Needs { gpu: true, ..setup::Needs::MODEL })?;
     for maker in MAKERS {
-        for variant in isa::variants(name, position, Some(maker))? {
+        for variant in isa::variants(name, position, maker)? {
             let code = isa::radv().map(|_| isa::compile(&variant, FAMILY)).transpose()?;
             print(&variant.plan, code.as_ref(), maker)?;
         }
