@@ -1,5 +1,5 @@
 // Attention of one query row over one stretch of the context (flash decoding, Dao et al. 2023): a workgroup takes one key/value head
-// and SPLIT positions, RUN for each of its 4 WORKGROUP, fetches their keys and values once for all PACK query heads that share them, and leaves for each head its
+// and SPLIT positions, RUN times 4 WORKGROUP, fetches their keys and values once for all PACK query heads that share them, and leaves for each head its
 // largest score, the sum of its weights and the weighted sum of values. attention_merge.wgsl puts the stretches together.
 // More query heads than fit a workgroup are spread over BLOCKS workgroups, which follow each other and read the same rows.
 // DIRECT: the context has one stretch only, and what is left is the result itself, [head][HEAD_DIM].

@@ -103,11 +103,8 @@ fn weight(at: u32) -> vec4<f32> {
   return bitcast<vec4<f32>>(scratch[at]);
 }
 
-// Puts what the lanes side by side have of 4 rows where all that share them find it.
+// Puts what the lanes side by side have of 4 rows where all that share them find it. Nobody reads there any more.
 fn exchange(own: vec4<f32>, first: u32, j: u32) {
-  if (EXCHANGE == 0u) {
-    workgroupBarrier();
-  }
   if (j % LANES < 4u) {
     scratch[first + j / LANES] = bitcast<vec4<u32>>(own);
   }

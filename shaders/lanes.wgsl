@@ -10,9 +10,11 @@ fn main(
   @builtin(subgroup_size) size: u32,
 ) {
   let width = min(size, WORKGROUP);
+  // The widest exchange; 4 where the last subgroup is not whole.
+  let far = select(min(4u, width / 2u), width / 2u, WORKGROUP % width == 0u && countOneBits(width) == 1u);
   let neighbours = vec4<u32>(
     subgroupShuffleXor(index, 1u) ^ 1u,
-    subgroupShuffleXor(index, width / 2u) ^ (width / 2u),
+    subgroupShuffleXor(index, far) ^ far,
     quadSwapX(index) ^ 1u,
     quadSwapDiagonal(index) ^ 3u,
   );

@@ -89,7 +89,9 @@ fn prefill_of_every_head_dim_and_group() {
     let mut random = Random(5);
     let [gpu, _] = open_both();
     for (i, shape) in
-        [[12, 4, 40], [3, 3, 80], [4, 2, 96], [2, 1, 256], [17, 1, 24], [3, 1, 248], [2, 2, 64]].into_iter().enumerate()
+        [[12, 4, 40], [3, 3, 80], [4, 2, 96], [2, 1, 256], [2, 1, 136], [2, 2, 200], [17, 1, 24], [3, 1, 248], [2, 2, 64]]
+            .into_iter()
+            .enumerate()
     {
         let kernel = kernel(shape, 150, KvType::PLAIN[i % 2]);
         for (position, rows) in [(0, 37), (97, 45)] {

@@ -9,7 +9,7 @@ mod common {
 use common::gpu::{Random, open_both, run, tilings};
 use common::weights::{Matrix, SORTS, absolute, worst_sum};
 use kinglet::gpu::{Gpu, Span};
-use kinglet::kernels::{Arithmetic, Finish, Format, Matmul, MatmulVariant, Outcome, Step, matvec_reference};
+use kinglet::kernels::{Arithmetic, Finish, Format, Matmul, MatmulVariant, Outcome, Step, Tiling, matvec_reference};
 
 /// Largest error, relative to the sum of the products' sizes.
 const TOLERANCE: f64 = 5e-7;
@@ -23,12 +23,17 @@ fn check(gpu: &Gpu, random: &mut Random, kernel: Matmul, tokens: u32) {
     // Workgroups of whole subgroups, or as if these were the largest there are.
     let most = gpu.info().subgroup_sizes.map_or(64, |[_, most]| most);
     let subgroup = if tokens.is_multiple_of(3) { 64 } else { most };
-    for tiling in tilings(gpu) {
+    let variants = tilings(gpu).into_iter().flat_map(|tiling| match tiling {
+        Tiling::Shared => vec![(tiling, 1)],
+        Tiling::Rows { .. } => vec![(tiling, 1), (tiling, 2)],
+    });
+    for (tiling, quads) in variants {
         let before = random.0;
         for arithmetic in [Arithmetic::F32, Arithmetic::Unshifted].into_iter().take(1 + tokens as usize % 2) {
             // The same numbers.
             random.0 = before;
-            check_variant(gpu, random, Matmul { variant: MatmulVariant { tiling, arithmetic, subgroup }, ..kernel }, tokens);
+            let variant = MatmulVariant { tiling, arithmetic, subgroup, quads };
+            check_variant(gpu, random, Matmul { variant, ..kernel }, tokens);
         }
     }
 }

@@ -30,8 +30,14 @@ fn outcomes(shaders: &mut Vec<Shader>, format: Format, outcome: Outcome, finish:
             let matmul =
                 Matmul { format, rows, k, x_stride: k, tile_tokens, experts: None, variant: Default::default(), outcome, finish };
             shaders.push(matmul.dispatch(TIER_C).shader);
-            for (lanes, arithmetic) in [(4, Arithmetic::F32), (8, Arithmetic::F32), (4, Arithmetic::Unshifted)] {
-                let variant = MatmulVariant { tiling: Tiling::Rows { lanes }, arithmetic, subgroup: 4 * lanes };
+            for (lanes, quads, arithmetic) in [
+                (4, 1, Arithmetic::F32),
+                (8, 1, Arithmetic::F32),
+                (4, 2, Arithmetic::F32),
+                (8, 2, Arithmetic::F32),
+                (4, 1, Arithmetic::Unshifted),
+            ] {
+                let variant = MatmulVariant { tiling: Tiling::Rows { lanes }, arithmetic, subgroup: 4 * lanes, quads };
                 shaders.push(Matmul { variant, ..matmul }.dispatch(SUBGROUPS).shader);
             }
         }
@@ -293,7 +299,7 @@ fn experts(shaders: &mut Vec<Shader>) {
 }
 
 const MATVEC_INT8: MatvecVariant = MatvecVariant { workgroup: 64, spread: 1, arithmetic: Arithmetic::Int8 };
-const MATMUL_INT8: MatmulVariant = MatmulVariant { tiling: Tiling::Shared, arithmetic: Arithmetic::Int8, subgroup: 64 };
+const MATMUL_INT8: MatmulVariant = MatmulVariant { tiling: Tiling::Shared, arithmetic: Arithmetic::Int8, subgroup: 64, quads: 1 };
 
 /// Products with inputs of 8 bits: of every format that has them, before every ending, and of experts.
 fn int8(shaders: &mut Vec<Shader>) {

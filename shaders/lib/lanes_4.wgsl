@@ -2,7 +2,7 @@
 // of 4 is about the row that lane l ^ i loaded.
 
 // Adds the products with columns 4 k4 to 4 k4 + 3; `rows` are where this invocation's token rows begin.
-fn add(sums: ptr<function, Sums>, w: mat4x4<f32>, rows: vec4<u32>, k4: u32) {
+fn add(sums: ptr<function, Sums>, w: Weights, rows: vec4<u32>, k4: u32) {
   let a = x[rows.x + k4];
   (*sums).s0 = summed((*sums).s0, w, a);
   (*sums).s1 = summed((*sums).s1, w, quadSwapX(a));

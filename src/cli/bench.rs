@@ -196,10 +196,15 @@ fn print_tuning(by: TunedBy, tuning: &Tuning) -> Result<(), Failure> {
     output::line(format_args!("{:28} {}", "kernels chosen by", by.name()))?;
     shapes.chain([start]).try_for_each(|(shape, Variants { matvec, matmul })| {
         output::line(format_args!(
-            "  {shape:26} matvec of {} x {} in {:?}, matmul {:?} in {:?}",
-            matvec.workgroup, matvec.spread, matvec.arithmetic, matmul.tiling, matmul.arithmetic
+            "  {shape:26} matvec of {} x {} in {:?}, matmul {:?} of {} in {:?}",
+            matvec.workgroup, matvec.spread, matvec.arithmetic, matmul.tiling, matmul.quads, matmul.arithmetic
         ))
-    })
+    })?;
+    let attention = tuning.attention();
+    output::line(format_args!(
+        "  {:26} of many rows {:?}; of one, {} x 256 positions a workgroup",
+        "attention", attention.tiling, attention.run
+    ))
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use super::error::GpuError;
 use super::pipeline::{Access, Shader};
 use super::plan::{Dispatch, Grid, Plan, Span, Traffic};
 
-/// Workgroups that are looked at, and the sizes that kernels have.
+/// Workgroups that are looked at, and sizes like those that kernels have: smaller than a subgroup, some whole ones, and not whole.
 const WORKGROUPS: u32 = 8;
-const SIZES: [u32; 4] = [32, 64, 128, 256];
+const SIZES: [u32; 8] = [16, 32, 40, 48, 64, 72, 128, 256];
 
 /// Runs `lanes.wgsl`. A device that cannot is not in order.
 ///

@@ -33,6 +33,7 @@ impl Attention {
                 TILE_ROWS,
             ),
             Tiling::Rows { lanes } => {
+                debug_assert!(capabilities.subgroups, "whoever chooses variants knows the device");
                 let groups = self.groups();
                 (
                     self.lanes_source(lanes, groups),
@@ -55,7 +56,8 @@ impl Attention {
         Dispatch { shader, grid: Grid::Rows { x: self.heads, tile }, traffic: self.traffic(1) }
     }
 
-    /// Groups of 16 rows in a workgroup of `attention_lanes.wgsl`: as many as make it 64 invocations, as far as 16 KiB hold their weights.
+    /// Groups of 16 rows in a workgroup of `attention_lanes.wgsl`: it has 64 invocations with heads of 64 and of 128, the usual ones, and 16 KiB hold
+    /// the weights of heads of 256.
     fn groups(&self) -> u32 {
         if self.head_dim <= 64 { 2 } else { 1 }
     }

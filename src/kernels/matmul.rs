@@ -73,10 +73,16 @@ impl Matmul {
         let source = match &self.experts {
             None => match tiling {
                 Tiling::Shared => source.fragment(include_str!("../../shaders/lib/tokens_all.wgsl")),
-                Tiling::Rows { lanes } => source.fragment(include_str!("../../shaders/lib/sums.wgsl")).fragment(match lanes {
-                    8 => include_str!("../../shaders/lib/lanes_8.wgsl"),
-                    _ => include_str!("../../shaders/lib/lanes_4.wgsl"),
-                }),
+                Tiling::Rows { lanes } => source
+                    .fragment(include_str!("../../shaders/lib/sums.wgsl"))
+                    .fragment(match self.variant.quads {
+                        2 => include_str!("../../shaders/lib/quads_2.wgsl"),
+                        _ => include_str!("../../shaders/lib/quads_1.wgsl"),
+                    })
+                    .fragment(match lanes {
+                        8 => include_str!("../../shaders/lib/lanes_8.wgsl"),
+                        _ => include_str!("../../shaders/lib/lanes_4.wgsl"),
+                    }),
             },
             Some(experts) => {
                 let lists = bindings.len() as u32;
@@ -102,7 +108,7 @@ impl Matmul {
                 (Some(experts), _) => Grid::Experts { x, tile, experts: experts.count },
                 (None, Tiling::Shared) => Grid::Rows { x, tile },
                 (None, Tiling::Rows { .. }) => {
-                    Grid::Tokens { tile: ROWS_TILE_TOKENS, y: self.rows.div_ceil(4 * self.rows_workgroup()) }
+                    Grid::Tokens { tile: ROWS_TILE_TOKENS, y: self.rows.div_ceil(4 * self.variant.quads * self.rows_workgroup()) }
                 }
             },
             traffic: Traffic {
@@ -120,11 +126,13 @@ impl Matmul {
         if self.arithmetic() == Arithmetic::Unshifted || !self.k.is_multiple_of(16) { 1 } else { 2 }
     }
 
-    /// Invocations of a workgroup of `matmul_rows.wgsl`, each with a quad of weight rows: as many, up to 64, as leave the fewest without one.
+    /// Invocations of a workgroup of `matmul_rows.wgsl`, each with its quads of weight rows: as many, up to 64, as leave the fewest without any.
     fn rows_workgroup(&self) -> u32 {
-        let (quads, subgroup) = (self.rows.div_ceil(4), self.variant.subgroup.clamp(4, 64));
-        let sizes = (subgroup..=64).step_by(subgroup as usize).filter(|size| *size >= 32);
-        sizes.max_by_key(|size| Reverse(quads.next_multiple_of(*size))).unwrap_or(64)
+        let lanes = if let Tiling::Rows { lanes } = self.variant.tiling { lanes } else { 4 };
+        let (each, subgroup) = (self.variant.quads, self.variant.subgroup.clamp(lanes, 64));
+        let quads = self.rows.div_ceil(4);
+        let sizes = (subgroup..=64).step_by(subgroup as usize).filter(|size| size * each >= 32);
+        sizes.max_by_key(|size| Reverse(quads.next_multiple_of(size * each))).unwrap_or(64)
     }
 
     /// The tiling that there is: [`Tiling::Rows`] needs subgroups of its size, reads no lists of experts, and multiplies in f32.

@@ -51,14 +51,15 @@ impl Default for MatvecVariant {
     }
 }
 
-/// Where a [`super::Matmul`] keeps what it uses again and again.
+/// Where a [`super::Matmul`], or attention of many rows, keeps what it uses again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tiling {
-    /// A tile of weights and one of inputs in workgroup memory.
+    /// In workgroup memory: a tile of weights and one of inputs; queries, keys and weights of values.
     #[default]
     Shared,
-    /// Weights in the registers of the invocation that owns their rows; inputs pass from lane to lane of a subgroup.
+    /// In registers: weights with the invocation that owns their rows, while inputs pass from lane to lane of a subgroup; or queries, values and
+    /// their weights, which pass so.
     Rows {
         /// Invocations that share inputs: 4, or 8 where no subgroup is smaller.
         lanes: u32,
@@ -74,11 +75,13 @@ pub struct MatmulVariant {
     pub arithmetic: Arithmetic,
     /// Most invocations of a subgroup, at most 64: with [`Tiling::Rows`] a workgroup is some whole subgroups.
     pub subgroup: u32,
+    /// Quads of weight rows of an invocation with [`Tiling::Rows`]: 1, or 2, where registers are plenty.
+    pub quads: u32,
 }
 
 impl Default for MatmulVariant {
     fn default() -> Self {
-        Self { tiling: Tiling::Shared, arithmetic: Arithmetic::F32, subgroup: 64 }
+        Self { tiling: Tiling::Shared, arithmetic: Arithmetic::F32, subgroup: 64, quads: 1 }
     }
 }
 

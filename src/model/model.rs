@@ -69,7 +69,7 @@ impl Model {
     ) -> Result<Self, GpuError> {
         tuning.apply(&mut weights);
         let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
-        let planner = Planner { gpu, config: &config, weights: &weights, space: &space, attention: tuning.attention, segment: 0 };
+        let planner = Planner { gpu, config: &config, weights: &weights, space: &space, attention: tuning.attention(), segment: 0 };
         let passes = Passes::new(&planner);
         let enter = planner.enter();
         let head = planner.head();
@@ -162,7 +162,7 @@ impl Model {
             let passes = gpu
                 .attempt(async || {
                     space.cache.grow(gpu, config)?;
-                    let planner = Planner { gpu, config, weights, space, attention: tuning.attention, segment: made + 1 };
+                    let planner = Planner { gpu, config, weights, space, attention: tuning.attention(), segment: made + 1 };
                     Ok(SegmentPasses::new(&planner))
                 })
                 .await;
@@ -183,7 +183,7 @@ impl Model {
 
     fn planner(&self, position: u32) -> Planner<'_> {
         let Self { gpu, config, weights, space, tuning, .. } = self;
-        Planner { gpu, config, weights, space, attention: tuning.attention, segment: space.cache.segment_of(position) }
+        Planner { gpu, config, weights, space, attention: tuning.attention(), segment: space.cache.segment_of(position) }
     }
 
     /// Of the first `prefix` tokens of the sequence in the KV cache, with which another begins: how many can be kept.

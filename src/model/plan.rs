@@ -87,7 +87,8 @@ impl<'a> Planner<'a> {
         let keep = LastRow { k: config.embedding, queries: config.heads * config.head_dim };
         plan.push(self.gpu, &keep.dispatch(), &[&buffers.residual, &buffers.q, &space.sequence].map(Binding::from));
         self.attend(&mut plan, Width::One, last);
-        self.rest(&mut plan, Width::One, &self.weights.layers[last], Some(&self.weights.output_norm), None);
+        let prepared = self.rest(&mut plan, Width::One, &self.weights.layers[last], Some(&self.weights.output_norm), None);
+        debug_assert_eq!(prepared, self.prepared_for_head());
         plan
     }
 

@@ -44,7 +44,8 @@ fn matmuls(
     let f32 = |tiling| MatmulVariant { tiling, arithmetic: Arithmetic::F32, ..start };
     let rows = [4, 8].into_iter().filter(|lanes| capabilities.subgroups && *lanes <= least_subgroup.max(4));
     let mut all = vec![start, f32(Tiling::Shared)];
-    all.extend(rows.map(|lanes| f32(Tiling::Rows { lanes })));
+    all.extend(rows.clone().map(|lanes| MatmulVariant { quads: 1, ..f32(Tiling::Rows { lanes }) }));
+    all.extend(rows.max().map(|lanes| MatmulVariant { quads: 2, ..f32(Tiling::Rows { lanes }) }));
     if int8 && format.has_int8() {
         all.push(MatmulVariant { tiling: Tiling::Shared, arithmetic: Arithmetic::Int8, ..start });
     }

@@ -21,9 +21,9 @@ pub struct ProductShape {
 pub struct Tuning {
     /// For all that are not among `shapes`.
     pub start: Variants,
-    /// Of attention, which is not measured.
-    #[serde(default)]
-    pub attention: AttentionVariant,
+    /// Of attention, where it is not what the table says: it is not measured, and so not kept.
+    #[serde(skip)]
+    pub attention: Option<AttentionVariant>,
     /// What was measured.
     pub shapes: Vec<(ProductShape, Variants)>,
 }
@@ -110,7 +110,13 @@ impl Tuning {
         let start = Variants {
             // Two cores are busy with any number of workgroups, and pay for every reduction.
             matvec: MatvecVariant { workgroup, spread: if software { 1 } else { 0 }, arithmetic },
-            matmul: MatmulVariant { tiling, arithmetic, subgroup: info.subgroup_sizes.map_or(64, |[_, most]| most.min(64)) },
+            matmul: MatmulVariant {
+                tiling,
+                arithmetic,
+                subgroup: info.subgroup_sizes.map_or(64, |[_, most]| most.min(64)),
+                // Lavapipe's registers are the stack in any case.
+                quads: if software && tiling == (Tiling::Rows { lanes: 8 }) { 2 } else { 1 },
+            },
         };
         let attention = AttentionVariant {
             tiling: match tiling {
@@ -119,7 +125,7 @@ impl Tuning {
             },
             run: if software { 2 } else { 1 },
         };
-        Self { start, attention, shapes: Vec::new() }
+        Self { start, attention: Some(attention), shapes: Vec::new() }
     }
 
     /// The starting points for GPUs of a maker, with or without products of 8 bits, for instruments that plan where there is none.
@@ -155,12 +161,8 @@ impl Tuning {
             Tiling::Shared => true,
             Tiling::Rows { lanes } => capabilities.subgroups && (lanes == 4 || lanes == 8 && least >= 8),
         };
-        if !tiling(self.attention.tiling) {
-            self.attention.tiling = attention.tiling;
-        }
-        if !matches!(self.attention.run, 1 | 2) {
-            self.attention.run = attention.run;
-        }
+        let wanted = self.attention.filter(|wanted| tiling(wanted.tiling) && matches!(wanted.run, 1 | 2));
+        self.attention = wanted.or(attention);
         for Variants { matvec, matmul } in self.shapes.iter_mut().map(|(_, variants)| variants).chain([&mut self.start]) {
             let spread = matvec.spread == 0 || matvec.spread.is_power_of_two();
             let workgroup = (32..=256).contains(&matvec.workgroup) && matvec.workgroup.is_power_of_two();
@@ -168,11 +170,16 @@ impl Tuning {
                 *matvec = start.matvec;
             }
             let subgroup = (4..=64).contains(&matmul.subgroup) && matmul.subgroup.is_power_of_two();
-            if !(tiling(matmul.tiling) && subgroup && arithmetic(matmul.arithmetic)) {
+            if !(tiling(matmul.tiling) && subgroup && matches!(matmul.quads, 1 | 2) && arithmetic(matmul.arithmetic)) {
                 *matmul = start.matmul;
             }
         }
         self
+    }
+
+    /// The variant of attention.
+    pub fn attention(&self) -> AttentionVariant {
+        self.attention.unwrap_or_default()
     }
 
     /// The variants of a product.
@@ -245,15 +252,13 @@ mod tests {
         for (variants, capabilities) in [(rows(8), all), (rows(5), all), (rows(4), none)] {
             assert_eq!(of(variants, capabilities).matmul.tiling, Tiling::Shared);
         }
-        let attention = |lanes, run| {
-            let attention = AttentionVariant { tiling: Tiling::Rows { lanes }, run };
-            (attention, Tuning { attention, ..Tuning::default() }.checked(&info, all).attention)
-        };
-        let (four, checked) = attention(4, 2);
-        assert_eq!(checked, four);
-        for (_, checked) in [attention(8, 1), attention(4, 0)] {
-            assert!(checked.run == 1 && checked.tiling != Tiling::Rows { lanes: 8 }, "{checked:?}");
+        let table = Tuning::table(&info, all).attention;
+        for (lanes, run, fits) in [(4, 2, true), (8, 1, false), (4, 0, false)] {
+            let wanted = Some(AttentionVariant { tiling: Tiling::Rows { lanes }, run });
+            let checked = Tuning { attention: wanted, ..Tuning::default() }.checked(&info, all).attention;
+            assert_eq!(checked, if fits { wanted } else { table });
         }
+        assert_eq!(Tuning::default().checked(&info, all).attention, table);
         for (workgroup, spread) in [(0, 1), (48, 1), (512, 1), (64, 3)] {
             let matvec = MatvecVariant { workgroup, spread, ..MatvecVariant::default() };
             assert_eq!(of(Variants { matvec, ..Variants::default() }, all).matvec, Tuning::table(&info, all).start.matvec);
