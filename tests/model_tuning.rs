@@ -120,7 +120,7 @@ fn exact_answers_have_no_product_of_8_bits() {
     // Where there is no f16 there is no such tier.
     let Ok(gpu) = block_on(Gpu::open(GpuOptions { adapter: a_plus, ..GpuOptions::default() })) else { return };
     let options = |exact| TuningOptions { stored: Some(stored.clone()), exact, measure: Measure::Never };
-    assert_eq!(load(&gpu, options(false)).model().tuning(), &stored);
+    assert_eq!(load(&gpu, options(false)).model().tuning().start, start);
     let mut exact = load(&gpu, options(true));
     assert_eq!(exact.model().tuning().start.matvec.arithmetic, Arithmetic::F32);
     assert_eq!(
