@@ -90,7 +90,7 @@ impl Default for MatmulVariant {
 pub struct AttentionVariant {
     /// Of many rows: where what several invocations need is kept.
     pub tiling: Tiling,
-    /// Of one row: as [`super::Attention::run`].
+    /// Of one row: as [`run`](field@super::Attention::run).
     pub run: u32,
 }
 
