@@ -328,10 +328,10 @@ mod tests {
             let some = matvecs(MatvecVariant::default(), Format::Q4_K, int8);
             assert_eq!((some.len(), some[0]), (if int8 { 8 } else { 6 }, MatvecVariant::default()));
             let some = matmuls(MatmulVariant::default(), Format::Q4_K, all, 32, int8);
-            assert_eq!((some.len(), some[0]), (if int8 { 4 } else { 3 }, MatmulVariant::default()));
+            assert_eq!((some.len(), some[0]), (if int8 { 5 } else { 4 }, MatmulVariant::default()));
         }
         // Subgroups of 4 do not share among 8.
-        assert_eq!(matmuls(MatmulVariant::default(), Format::Q4_K, all, 4, true).len(), 3);
+        assert_eq!(matmuls(MatmulVariant::default(), Format::Q4_K, all, 4, true).len(), 4);
         assert_eq!(matmuls(MatmulVariant::default(), Format::F16, Capabilities::default(), 4, true).len(), 1);
     }
 

@@ -154,15 +154,19 @@ impl Tuning {
 
     /// Without what this device or this version cannot run, whoever stored it.
     pub fn checked(mut self, info: &DeviceInfo, capabilities: Capabilities) -> Self {
-        let Self { start, attention, .. } = Self::table(info, capabilities);
+        let table = Self::table(info, capabilities);
+        let (start, attention) = (table.start, table.attention());
         let arithmetic = |arithmetic| arithmetic != Arithmetic::Int8 || capabilities.int8_dot;
         let least = info.subgroup_sizes.map_or(4, |[least, _]| least);
         let tiling = |tiling| match tiling {
             Tiling::Shared => true,
             Tiling::Rows { lanes } => capabilities.subgroups && (lanes == 4 || lanes == 8 && least >= 8),
         };
-        let wanted = self.attention.filter(|wanted| tiling(wanted.tiling) && matches!(wanted.run, 1 | 2));
-        self.attention = wanted.or(attention);
+        let wanted = self.attention.unwrap_or(attention);
+        self.attention = Some(AttentionVariant {
+            tiling: if tiling(wanted.tiling) { wanted.tiling } else { attention.tiling },
+            run: if matches!(wanted.run, 1 | 2) { wanted.run } else { attention.run },
+        });
         for Variants { matvec, matmul } in self.shapes.iter_mut().map(|(_, variants)| variants).chain([&mut self.start]) {
             let spread = matvec.spread == 0 || matvec.spread.is_power_of_two();
             let workgroup = (32..=256).contains(&matvec.workgroup) && matvec.workgroup.is_power_of_two();
@@ -253,10 +257,12 @@ mod tests {
             assert_eq!(of(variants, capabilities).matmul.tiling, Tiling::Shared);
         }
         let table = Tuning::table(&info, all).attention;
-        for (lanes, run, fits) in [(4, 2, true), (8, 1, false), (4, 0, false)] {
-            let wanted = Some(AttentionVariant { tiling: Tiling::Rows { lanes }, run });
-            let checked = Tuning { attention: wanted, ..Tuning::default() }.checked(&info, all).attention;
-            assert_eq!(checked, if fits { wanted } else { table });
+        let rows = |lanes| Tiling::Rows { lanes };
+        for (wanted, expected) in [((rows(4), 2), (rows(4), 2)), ((rows(8), 2), (Tiling::Shared, 2)), ((rows(4), 0), (rows(4), 1))]
+        {
+            let attention = Some(AttentionVariant { tiling: wanted.0, run: wanted.1 });
+            let checked = Tuning { attention, ..Tuning::default() }.checked(&info, all).attention();
+            assert_eq!((checked.tiling, checked.run), expected);
         }
         assert_eq!(Tuning::default().checked(&info, all).attention, table);
         for (workgroup, spread) in [(0, 1), (48, 1), (512, 1), (64, 3)] {
