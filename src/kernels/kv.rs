@@ -23,7 +23,7 @@ pub struct Attention {
     pub first: u32,
     /// Positions that a row attends to, its own among them; 0 for all (Beltagy et al. 2020).
     pub window: u32,
-    /// Parts of 256 positions that a workgroup of [`Attention::decode`] goes over one after the other: its stretch. `first` is a
+    /// Parts of 256 positions in the stretch of a workgroup of [`Attention::decode`]. `first` is a
     /// multiple of a stretch.
     pub run: u32,
     /// How the cache is stored.
