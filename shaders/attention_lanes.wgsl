@@ -135,17 +135,19 @@ fn put(values: mat2x4<f32>, total: f32, row: u32, head: u32, unit: u32) {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
-  let head = workgroup.x;
+  let head = workgroup.y;
+  // The last rows see most keys: they come first, so that nobody waits for them at the end.
+  let tile = (step.rows - 1u) / TILE_ROWS - workgroup.x;
   let keys = (head / HEADS_PER_KV) * CAPACITY;
   let position = step.position - FIRST;
   // Positions that the tile's last row attends to.
-  let end = min(position + min((workgroup.y + 1u) * TILE_ROWS, step.rows), END);
+  let end = min(position + min((tile + 1u) * TILE_ROWS, step.rows), END);
   let g = index / GROUP;
   let j = index % GROUP;
   let c = j % 4u;
   let unit = min(j / 4u, UNITS - 1u);
   // The first of the 16 rows, and of the 4 whose values are summed here.
-  let first_row = workgroup.y * TILE_ROWS + 16u * g;
+  let first_row = tile * TILE_ROWS + 16u * g;
   let row = first_row + 4u * c;
   // Queries of rows beyond the end are read as if they were the last: no product with them is kept.
   let queries = (min(vec4<u32>(first_row + j % LANES) + LANES * vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(step.rows - 1u)) * HEADS + head) * QUADS;
@@ -154,7 +156,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   // Tiles of keys that no row of this tile sees are left out.
   var begin = 0u;
   if (WINDOW > 0u) {
-    begin = (max(position + workgroup.y * TILE_ROWS + 1u, WINDOW) - WINDOW) / TILE_KEYS * TILE_KEYS;
+    begin = (max(position + tile * TILE_ROWS + 1u, WINDOW) - WINDOW) / TILE_KEYS * TILE_KEYS;
   }
 
   var values0 = mat2x4<f32>();

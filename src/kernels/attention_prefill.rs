@@ -53,7 +53,7 @@ impl Attention {
             });
         let bindings = [Read, Read, Read, ReadWrite, Read, ReadWrite];
         let shader = source.build(name, text, &bindings[..if carries { 6 } else { 5 }]);
-        Dispatch { shader, grid: Grid::Rows { x: self.heads, tile }, traffic: self.traffic(1) }
+        Dispatch { shader, grid: Grid::Tokens { tile, y: self.heads }, traffic: self.traffic(1) }
     }
 
     /// Groups of 16 rows in a workgroup of `attention_lanes.wgsl`: it has 64 invocations with heads of 64 and of 128, the usual ones, and 16 KiB hold
