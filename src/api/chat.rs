@@ -1,19 +1,12 @@
 //! A chat completion, from request to reply.
 
-use super::request::ChatRequest;
-use super::types::{ChatChunk, ChatReply, FinishReason, ReplyHead, Timings, Usage};
+use super::fit::{Fitted, encode_chat, fit_chat};
+use super::request::{ChatRequest, Truncation};
+use super::types::{ChatChunk, ChatReply, FinishReason, PromptTokensDetails, ReplyHead, Timings, Usage};
 use crate::engine::{self, AbortSignal, Engine, Error, GenerateParams};
+use crate::gpu::GpuError;
 use crate::sampling::SamplingParams;
 use crate::text::{Message, RenderOptions};
-
-/// Messages through the model's chat template to ids, with the assistant's answer about to begin.
-///
-/// # Errors
-/// A template that refuses the messages; text that the vocabulary cannot express.
-pub fn encode_chat(engine: &Engine, messages: &[Message], options: &RenderOptions) -> Result<Vec<u32>, Error> {
-    let rendered = engine.template().render(messages, options)?;
-    Ok(engine.tokenizer().encode_rendered(&rendered)?)
-}
 
 /// Answers `request`. `seed` serves where the request has none. Every chunk goes to `on_chunk` as soon as its text is certain; the reply is
 /// the whole. An aborted answer is a reply too, with the finish reason `abort`.
@@ -31,7 +24,6 @@ pub async fn chat(
 ) -> Result<ChatReply, Error> {
     let messages: Vec<Message> =
         request.messages.iter().map(|message| Message::new(message.role.as_str(), message.content.clone())).collect();
-    let prompt = encode_chat(engine, &messages, options)?;
     let defaults = SamplingParams::default();
     let params = GenerateParams {
         max_tokens: request.max_tokens,
@@ -52,14 +44,25 @@ pub async fn chat(
             on_chunk(ChatChunk::text(head, text));
         }
     };
-    let answer = engine.answer(&prompt, &params, &mut on_token, abort).await?;
+    let (answer, dropped) = loop {
+        let room = engine.room();
+        let Fitted { ids, dropped } = match request.truncation {
+            Truncation::Auto => fit_chat(engine, &messages, options, request.max_tokens)?,
+            Truncation::Disabled => Fitted { ids: encode_chat(engine, &messages, options)?, dropped: 0 },
+        };
+        match engine.answer(&ids, &params, &mut on_token, abort).await {
+            // The GPU had no room for the prompt, as is known now: it has for a shorter one.
+            Err(Error::Gpu(GpuError::OutOfMemory { .. })) if request.truncation == Truncation::Auto && engine.room() < room => {}
+            answer => break (answer?, dropped as u32),
+        }
+    };
     let reason = match answer.finish_reason {
         engine::FinishReason::Stop => FinishReason::Stop,
         engine::FinishReason::Length => FinishReason::Length,
         engine::FinishReason::Abort => FinishReason::Abort,
     };
     let [prompt_tokens, drawn, cached] = [answer.prompt_tokens, answer.ids.len(), answer.cached_tokens].map(|n| n as u32);
-    let usage = Usage::new(prompt_tokens, drawn, cached);
+    let usage = Usage::new(prompt_tokens, drawn, PromptTokensDetails { cached_tokens: cached, dropped_messages: dropped });
     let timings =
         Timings::new(prompt_tokens - cached, answer.timings.prefill_s, drawn.saturating_sub(1), answer.timings.decode_s, cached);
     on_chunk(ChatChunk::finish(head, reason, timings));

@@ -6,6 +6,10 @@ pub mod types;
 
 #[cfg(feature = "engine")]
 mod chat;
+#[cfg(feature = "engine")]
+mod fit;
 
 #[cfg(feature = "engine")]
-pub use chat::{chat, encode_chat};
+pub use chat::chat;
+#[cfg(feature = "engine")]
+pub use fit::{Fitted, encode_chat, fit_chat};

@@ -75,6 +75,17 @@ pub struct StreamOptions {
     pub include_usage: bool,
 }
 
+/// What happens to a conversation that leaves no room for an answer in the context. Both names are those of OpenAI's Responses API.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Truncation {
+    /// It is refused where the prompt does not fit, and answered as far as the context goes where it does.
+    #[default]
+    Disabled,
+    /// Its oldest turns are left out.
+    Auto,
+}
+
 /// A chat completion request, checked. Absent sampling fields mean the engine's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Value")]
@@ -114,6 +125,8 @@ pub struct ChatRequest {
     pub max_tokens: Option<u32>,
     /// Go on past end-of-generation tokens.
     pub ignore_eos: bool,
+    /// What happens to a conversation that leaves no room for an answer.
+    pub truncation: Truncation,
 }
 
 impl TryFrom<Value> for ChatRequest {
@@ -154,7 +167,19 @@ impl TryFrom<Value> for ChatRequest {
             stop: stop(&fields)?,
             max_tokens,
             ignore_eos: fields.bool("ignore_eos")?.unwrap_or(false),
+            truncation: truncation(&fields)?,
         })
+    }
+}
+
+fn truncation(fields: &Fields) -> Result<Truncation, RequestError> {
+    match fields.string("truncation")?.as_deref() {
+        None | Some("disabled") => Ok(Truncation::Disabled),
+        Some("auto") => Ok(Truncation::Auto),
+        Some(other) => {
+            let value = Value::from(other).to_string();
+            Err(RequestError::OutOfRange { field: fields.at("truncation"), expected: "\"auto\" or \"disabled\"", value })
+        }
     }
 }
 

@@ -21,7 +21,7 @@ fn a_full_request_is_read() {
             {"role": "assistant", "content": null},
         ],
         "temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "repetition_penalty": 1.1,
-        "seed": 42, "stop": ["\n\n", "END"], "max_tokens": 64, "ignore_eos": true,
+        "seed": 42, "stop": ["\n\n", "END"], "max_tokens": 64, "ignore_eos": true, "truncation": "auto",
         "user": "someone", "metadata": {"any": "thing"}, "n": 1, "tools": [], "response_format": {"type": "text"},
     }))
     .unwrap();
@@ -34,6 +34,7 @@ fn a_full_request_is_read() {
     assert_eq!((request.top_k, request.seed, request.max_tokens), (Some(40), Some(42), Some(64)));
     assert_eq!(request.repetition_penalty, Some(1.1));
     assert_eq!(request.stop, ["\n\n", "END"]);
+    assert_eq!(request.truncation, Truncation::Auto);
 }
 
 #[test]
@@ -88,6 +89,8 @@ fn every_wrong_value_names_its_field() {
         ("stream_options", json!(true)),
         ("stop", json!(3)),
         ("stop", json!("")),
+        ("truncation", json!("middle")),
+        ("truncation", json!(true)),
         ("messages", json!("hi")),
         ("messages", json!([])),
         ("messages", Value::Null),

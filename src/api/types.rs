@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use super::request::{ChatRequest, RequestError, StreamOptions};
+pub use super::request::{ChatRequest, RequestError, StreamOptions, Truncation};
 
 /// Who said a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,11 +59,14 @@ pub enum FinishReason {
     Abort,
 }
 
-/// Tokens of the prompt that were not run again.
+/// What became of the prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptTokensDetails {
     /// Tokens whose keys and values were still in the KV cache.
     pub cached_tokens: u32,
+    /// Messages of the conversation that are not in it: the oldest, with [`super::request::Truncation::Auto`].
+    #[serde(default)]
+    pub dropped_messages: u32,
 }
 
 /// Token counts of one answer.
@@ -75,19 +78,19 @@ pub struct Usage {
     pub completion_tokens: u32,
     /// Both together.
     pub total_tokens: u32,
-    /// Share of the prompt that came from the KV cache.
+    /// How much of the prompt came from the KV cache, and what was left out of it.
     #[serde(default)]
     pub prompt_tokens_details: PromptTokensDetails,
 }
 
 impl Usage {
-    /// Usage of an answer of `completion` tokens to `prompt` tokens of which `cached` were not run again.
-    pub fn new(prompt: u32, completion: u32, cached: u32) -> Self {
+    /// Usage of an answer of `completion` tokens to `prompt` tokens.
+    pub fn new(prompt: u32, completion: u32, prompt_tokens_details: PromptTokensDetails) -> Self {
         Self {
             prompt_tokens: prompt,
             completion_tokens: completion,
             total_tokens: prompt.saturating_add(completion),
-            prompt_tokens_details: PromptTokensDetails { cached_tokens: cached },
+            prompt_tokens_details,
         }
     }
 }

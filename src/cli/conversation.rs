@@ -1,13 +1,10 @@
 //! A conversation: what was said, as the model's template and context take it.
 
 use super::exit::Failure;
-use kinglet::engine::{Engine, Error, FinishReason, Generation};
+use kinglet::api;
+use kinglet::engine::{Engine, FinishReason, Generation};
 use kinglet::text::{LocalTime, Message, RenderOptions};
-use std::collections::VecDeque;
 use std::time::SystemTime;
-
-/// Tokens that are kept free for an answer, if its length is not limited and the context is not small.
-const ANSWER_TOKENS: u32 = 512;
 
 /// A message and its answer.
 struct Turn {
@@ -20,7 +17,7 @@ struct Turn {
 pub struct Conversation {
     /// What the model is told before anything else.
     pub system: Option<String>,
-    turns: VecDeque<Turn>,
+    turns: Vec<Turn>,
 }
 
 /// A prompt that leaves room for an answer.
@@ -34,7 +31,7 @@ pub struct Fitted {
 impl Conversation {
     /// Nothing was said yet.
     pub fn new(system: Option<String>) -> Self {
-        Self { system, turns: VecDeque::new() }
+        Self { system, turns: Vec::new() }
     }
 
     /// Turns so far.
@@ -49,40 +46,31 @@ impl Conversation {
 
     /// Remembers a turn.
     pub fn push(&mut self, user: String, assistant: String) {
-        self.turns.push_back(Turn { user, assistant });
+        self.turns.push(Turn { user, assistant });
     }
 
     /// The ids of the conversation with `user` as its last message, up to where the answer begins.
     pub fn encode(&self, engine: &Engine, user: &str) -> Result<Vec<u32>, Failure> {
-        let said = self.turns.iter().flat_map(|turn| [("user", turn.user.as_str()), ("assistant", turn.assistant.as_str())]);
-        let messages: Vec<Message> = self
-            .system
-            .iter()
-            .map(|system| ("system", system.as_str()))
-            .chain(said)
-            .chain([("user", user)])
-            .map(|(role, content)| Message::new(role, content))
-            .collect();
-        let rendered = engine.template().render(&messages, &RenderOptions { now: now(), ..RenderOptions::default() })?;
-        Ok(engine.tokenizer().encode_rendered(&rendered)?)
+        Ok(api::encode_chat(engine, &self.messages(user), &options())?)
     }
 
-    /// As [`Self::encode`], and drops the oldest turns until there is room for an answer.
+    /// As [`Self::encode`], but forgets the oldest turns where they leave no room for an answer.
     pub fn fit(&mut self, engine: &Engine, user: &str, max_tokens: Option<u32>) -> Result<Fitted, Failure> {
-        let context = engine.room();
-        let reserve = max_tokens.unwrap_or(ANSWER_TOKENS).min(context / 4).max(1);
-        let room = (context - reserve) as usize;
-        let before = self.len();
-        loop {
-            let ids = self.encode(engine, user)?;
-            if ids.len() <= room || (self.turns.is_empty() && ids.len() < context as usize) {
-                return Ok(Fitted { ids, dropped: before - self.len() });
-            }
-            if self.turns.pop_front().is_none() {
-                return Err(Error::ContextExceeded { prompt: ids.len(), context }.into());
-            }
-        }
+        let api::Fitted { ids, dropped } = api::fit_chat(engine, &self.messages(user), &options(), max_tokens)?;
+        let dropped = dropped / 2;
+        self.turns.drain(..dropped);
+        Ok(Fitted { ids, dropped })
     }
+
+    fn messages(&self, user: &str) -> Vec<Message> {
+        let said = self.turns.iter().flat_map(|turn| [("user", turn.user.as_str()), ("assistant", turn.assistant.as_str())]);
+        let system = self.system.iter().map(|system| ("system", system.as_str()));
+        system.chain(said).chain([("user", user)]).map(|(role, content)| Message::new(role, content)).collect()
+    }
+}
+
+fn options() -> RenderOptions {
+    RenderOptions { now: now(), ..RenderOptions::default() }
 }
 
 /// The time for templates that state it. In UTC: the standard library does not know the user's zone.

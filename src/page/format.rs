@@ -68,19 +68,35 @@ pub fn ending(finish: FinishReason, usage: &Usage, most: u32, context: u32) -> O
     }
 }
 
+/// That an answer was given without the oldest messages, which had no room in the context any more.
+pub fn forgotten(messages: u32) -> String {
+    match messages {
+        1 => "the oldest message is forgotten".into(),
+        n => format!("the oldest {} messages are forgotten", count(n.into())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kinglet::api::types::PromptTokensDetails;
 
     #[test]
     fn endings_tell_what_was_full() {
-        let length = |prompt, tokens| ending(FinishReason::Length, &Usage::new(prompt, tokens, 0), 100, 4096);
+        let usage = |prompt, tokens| Usage::new(prompt, tokens, PromptTokensDetails::default());
+        let length = |prompt, tokens| ending(FinishReason::Length, &usage(prompt, tokens), 100, 4096);
         assert_eq!(length(50, 100), Some("cut at the longest length"));
         assert_eq!(length(4000, 96), Some("the context is full"));
         assert_eq!(length(50, 99), Some("the GPU has no memory for more"));
-        let usage = Usage::new(50, 100, 0);
+        let usage = usage(50, 100);
         assert_eq!(ending(FinishReason::Stop, &usage, 100, 4096), None);
         assert_eq!(ending(FinishReason::Abort, &usage, 100, 4096), Some("stopped"));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_counted() {
+        assert_eq!(forgotten(1), "the oldest message is forgotten");
+        assert_eq!(forgotten(1024), "the oldest 1,024 messages are forgotten");
     }
 
     #[test]

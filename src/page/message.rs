@@ -81,13 +81,16 @@ fn numbers(outcome: &Outcome) -> String {
         Outcome::Cut => "cut off".into(),
         Outcome::Open { tokens: n, per_second } if *per_second == 0.0 => tokens(*n),
         Outcome::Open { tokens: n, per_second } => format!("{} tok/s · {}", format::rate(*per_second), tokens(*n)),
-        Outcome::Done { ending, tokens: n, per_second, first_token_ms } => {
+        Outcome::Done { ending, dropped, tokens: n, per_second, first_token_ms } => {
             let mut text = format!("{} tok/s · {}", format::rate(*per_second), tokens(*n));
             if *first_token_ms > 0.0 {
                 text.push_str(&format!(" · first after {:.2} s", first_token_ms / 1e3));
             }
             if let Some(ending) = ending {
                 text.push_str(&format!(" · {ending}"));
+            }
+            if *dropped > 0 {
+                text.push_str(&format!(" · {}", format::forgotten(*dropped)));
             }
             text
         }

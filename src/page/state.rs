@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use kinglet::api::protocol::{EngineInfo, ErrorBody, FromWorker, LoadOptions, LoadPhase, ToWorker};
-use kinglet::api::types::{ChatChunk, ChatMessage, ChatReply, ChatRequest, FinishReason, Role, StreamOptions};
+use kinglet::api::types::{ChatChunk, ChatMessage, ChatReply, ChatRequest, FinishReason, Role, StreamOptions, Truncation};
 use leptos::prelude::*;
 use web_sys::File;
 
@@ -76,6 +76,8 @@ pub enum Outcome {
     Done {
         /// Why, where that is not plain.
         ending: Option<&'static str>,
+        /// Messages that the model was not told any more.
+        dropped: u32,
         tokens: u32,
         per_second: f64,
         first_token_ms: f64,
@@ -329,6 +331,7 @@ impl State {
             repetition_penalty: Some(settings.repetition_penalty),
             seed: settings.seed,
             max_tokens: Some(settings.max_tokens),
+            truncation: Truncation::Auto,
             ..ChatRequest::default()
         }
     }
@@ -410,6 +413,7 @@ impl State {
             answer.turn.text.set(reply.text().to_owned());
             answer.turn.outcome.set(Outcome::Done {
                 ending: format::ending(finish, &reply.usage, answer.most, context),
+                dropped: reply.usage.prompt_tokens_details.dropped_messages,
                 tokens: reply.usage.completion_tokens,
                 per_second: timings.predicted_per_second,
                 first_token_ms: timings.prompt_ms,

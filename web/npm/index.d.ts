@@ -164,6 +164,12 @@ export interface ChatRequest {
   max_tokens?: number | null;
   /** The same, by OpenAI's newer name; wins. */
   max_completion_tokens?: number | null;
+  /**
+   * What happens to a conversation that leaves no room for an answer (of `max_tokens`, or of 512) in the context: `"auto"` leaves out its oldest
+   * turns, in steps of a quarter of the context, so that what stays need not be read again each time; `"disabled"` (default) refuses one that
+   * does not fit.
+   */
+  truncation?: "auto" | "disabled" | null;
 }
 
 export interface ChatMessage {
@@ -203,8 +209,8 @@ export interface Usage {
   prompt_tokens: number;
   completion_tokens: number;
   total_tokens: number;
-  /** Tokens whose keys and values were still in the KV cache. */
-  prompt_tokens_details: { cached_tokens: number };
+  /** Tokens whose keys and values were still in the KV cache; and messages that `truncation` left out. */
+  prompt_tokens_details: { cached_tokens: number; dropped_messages: number };
 }
 
 /** llama-server's timings, in milliseconds and tokens per second. */
