@@ -60,6 +60,8 @@ fn what_is_measured_is_kept_and_changes_no_answer() {
             tuning = measured.model().tuning().clone();
         }
         assert!(!tuning.shapes.is_empty());
+        // Without subgroups there is only one way.
+        assert_eq!(tuning.attentions.len(), usize::from(gpu.capabilities().subgroups));
         let off = logits(&mut plain).iter().zip(logits(&mut measured)).fold(0f32, |off, (a, b)| off.max((a - b).abs()));
         assert!(off < 1e-3, "off by {off}");
 
@@ -73,6 +75,13 @@ fn what_is_measured_is_kept_and_changes_no_answer() {
         let (by, all) = tuned(&again);
         assert_eq!((by, &all.shapes[..part.shapes.len()]), (TunedBy::Measured, &part.shapes[..]));
         assert_eq!(all.shapes.last().map(|(shape, _)| shape), Some(&missing));
+
+        // Attention has its turn when all products are known.
+        let part = Tuning { attentions: Vec::new(), ..tuning.clone() };
+        let again = load(&gpu, everywhere(&part));
+        let (by, all) = tuned(&again);
+        let shapes = |tuning: &Tuning| tuning.attentions.iter().map(|(shape, _)| shape.clone()).collect::<Vec<_>>();
+        assert_eq!((by == TunedBy::Measured, shapes(all)), (gpu.capabilities().subgroups, shapes(&tuning)));
     }
 }
 

@@ -9,7 +9,7 @@ use super::progress::Bar;
 use super::steps::Step;
 use kinglet::engine::{AbortSignal, Engine, GenerateParams, Timings};
 use kinglet::gpu::{GpuOptions, ReadbackRing};
-use kinglet::kernels::Variants;
+use kinglet::kernels::{AttentionVariant, Variants};
 use kinglet::model::{TunedBy, Tuning};
 use kinglet::sampling::SamplingParams;
 use pollster::block_on;
@@ -40,6 +40,7 @@ struct Report {
     /// Where the choice of kernels comes from, and what it is.
     tuned_by: TunedBy,
     tuning: Tuning,
+    attention: AttentionVariant,
 }
 
 #[derive(Serialize)]
@@ -131,6 +132,7 @@ fn measure(args: &BenchArgs, mut loaded: Loaded) -> Result<Report, Failure> {
         profile,
         tuned_by: model.tuned_by(),
         tuning: model.tuning().clone(),
+        attention: model.attention(),
         adapter: loaded.adapter().into(),
         tier: loaded.tier().into(),
         model: loaded.model,
@@ -185,11 +187,11 @@ fn print(report: &Report) -> Result<(), Failure> {
         ("peak GPU memory", output::bytes(report.peak_gpu_bytes)),
     ];
     counters.into_iter().try_for_each(|(what, count)| output::line(format_args!("{what:28} {count}")))?;
-    print_tuning(report.tuned_by, &report.tuning)?;
+    print_tuning(report.tuned_by, &report.tuning, report.attention)?;
     report.profile.iter().try_for_each(Profile::print)
 }
 
-fn print_tuning(by: TunedBy, tuning: &Tuning) -> Result<(), Failure> {
+fn print_tuning(by: TunedBy, tuning: &Tuning, attention: AttentionVariant) -> Result<(), Failure> {
     let start = ("others".to_owned(), tuning.start);
     let shapes =
         tuning.shapes.iter().map(|(shape, variants)| (format!("{} {} x {}", shape.format, shape.rows, shape.columns), *variants));
@@ -200,7 +202,6 @@ fn print_tuning(by: TunedBy, tuning: &Tuning) -> Result<(), Failure> {
             matvec.workgroup, matvec.spread, matvec.arithmetic, matmul.tiling, matmul.quads, matmul.arithmetic
         ))
     })?;
-    let attention = tuning.attention();
     output::line(format_args!(
         "  {:26} of many rows {:?}; of one, {} x 256 positions a workgroup",
         "attention", attention.tiling, attention.run

@@ -129,7 +129,7 @@ impl Engine {
         };
         let mut weights = WeightLoader::new(&gpu, &config, context, options.kv_type, &gguf.tensors).load(source, report).await?;
         progress(Progress { phase: Phase::Compile, loaded, total });
-        let tuned = tune(&gpu, &mut weights, options.tuning, &|| abort.is_aborted()).await?;
+        let tuned = tune(&gpu, &config, options.kv_type, &mut weights, options.tuning, &|| abort.is_aborted()).await?;
         if abort.is_aborted() {
             return Err(Error::Aborted);
         }

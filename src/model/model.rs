@@ -8,7 +8,7 @@ use super::tuning::{TunedBy, Tuning};
 use super::weights::Weights;
 use super::workspace::Workspace;
 use crate::gpu::{Buffer, Gpu, GpuError, Pending, Plan, ReadbackRing, Span};
-use crate::kernels::{Attention, KvType, Sequence, Step};
+use crate::kernels::{Attention, AttentionVariant, KvType, Sequence, Step};
 use crate::sampling::SamplingParams;
 
 /// Steps that are sent ahead of the last result read back: at first, and at most where results come back slowly.
@@ -69,7 +69,14 @@ impl Model {
     ) -> Result<Self, GpuError> {
         tuning.apply(&mut weights);
         let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
-        let planner = Planner { gpu, config: &config, weights: &weights, space: &space, attention: tuning.attention(), segment: 0 };
+        let planner = Planner {
+            gpu,
+            config: &config,
+            weights: &weights,
+            space: &space,
+            attention: tuning.attention(&config, kv_type),
+            segment: 0,
+        };
         let passes = Passes::new(&planner);
         let enter = planner.enter();
         let head = planner.head();
@@ -103,6 +110,11 @@ impl Model {
     /// Which variants its products run as.
     pub fn tuning(&self) -> &Tuning {
         &self.tuning
+    }
+
+    /// Which variant its attention runs as.
+    pub fn attention(&self) -> AttentionVariant {
+        self.tuning.attention(&self.config, self.kv_type())
     }
 
     /// Where these come from.
@@ -159,10 +171,11 @@ impl Model {
         while self.reserved() < end.min(self.context()) {
             let Self { gpu, config, weights, space, tuning, .. } = self;
             let made = space.cache.last();
+            let attention = tuning.attention(config, space.cache.kv_type);
             let passes = gpu
                 .attempt(async || {
                     space.cache.grow(gpu, config)?;
-                    let planner = Planner { gpu, config, weights, space, attention: tuning.attention(), segment: made + 1 };
+                    let planner = Planner { gpu, config, weights, space, attention, segment: made + 1 };
                     Ok(SegmentPasses::new(&planner))
                 })
                 .await;
@@ -183,7 +196,8 @@ impl Model {
 
     fn planner(&self, position: u32) -> Planner<'_> {
         let Self { gpu, config, weights, space, tuning, .. } = self;
-        Planner { gpu, config, weights, space, attention: tuning.attention(), segment: space.cache.segment_of(position) }
+        let attention = tuning.attention(config, space.cache.kv_type);
+        Planner { gpu, config, weights, space, attention, segment: space.cache.segment_of(position) }
     }
 
     /// Of the first `prefix` tokens of the sequence in the KV cache, with which another begins: how many can be kept.

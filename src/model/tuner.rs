@@ -3,10 +3,15 @@
 //! A candidate is timed by the GPU's own timestamps where there are any, else by the clock. Within the budget the products that a step spends
 //! most bytes on come first; what is left waits for the next load.
 
-use super::tuning::{Measure, ProductShape, TunedBy, Tuning, TuningOptions};
+use super::block::attention;
+use super::cache::Segment;
+use super::config::ModelConfig;
+use super::tuning::{AttentionShape, Measure, ProductShape, TunedBy, Tuning, TuningOptions};
 use super::weights::Weights;
-use crate::gpu::{Capabilities, Dispatch, Gpu, GpuError, Plan, Span};
-use crate::kernels::{Arithmetic, Finish, Format, Matmul, MatmulVariant, Matvec, MatvecVariant, Outcome, Step, Tiling};
+use crate::gpu::{Binding, Buffer, Capabilities, Dispatch, Gpu, GpuError, Plan, Span};
+use crate::kernels::{
+    Arithmetic, Attention, Finish, Format, KvType, Matmul, MatmulVariant, Matvec, MatvecVariant, Outcome, Step, Tiling,
+};
 use crate::weights::Shard;
 use web_time::Instant;
 
@@ -14,8 +19,10 @@ use web_time::Instant;
 const BUDGET_S: f64 = 0.3;
 /// Seconds after which nothing more is begun, whatever they went to: compiling candidates takes time too.
 const PATIENCE_S: f64 = 3.0;
-/// Token rows that matmuls are measured with.
+/// Token rows that matmuls and attention are measured with,
 const TOKENS: u32 = 256;
+/// and positions before them that these attend to: the second chunk of a prompt.
+const BEFORE: u32 = 256;
 /// Seconds that the runs which are compared take at least, by timestamps, which browsers round to 100 µs,
 const STAMPED_S: f64 = 1.5e-3;
 /// and by the clock, which the system disturbs.
@@ -59,10 +66,18 @@ fn matmuls(
     all
 }
 
-/// Raised when candidates or the rules that shape products change.
-const RULES: u64 = 2;
+/// The candidates for attention of many rows, `start` first.
+fn attentions(start: Tiling, capabilities: Capabilities, least_subgroup: u32) -> Vec<Tiling> {
+    let rows = [4, 8].into_iter().filter(|lanes| capabilities.subgroups && *lanes <= least_subgroup.max(4));
+    let all = std::iter::once(Tiling::Shared).chain(rows.map(|lanes| Tiling::Rows { lanes }));
+    std::iter::once(start).chain(all.filter(|candidate| *candidate != start)).collect()
+}
 
-/// A number that changes with the kernels: what was measured with others says nothing of these (FNV-1a over texts of every format).
+/// Raised when candidates or the rules that shape products change.
+const RULES: u64 = 3;
+
+/// A number that changes with the kernels: what was measured with others says nothing of these (FNV-1a over texts of every format and of every
+/// type of cache).
 pub(super) fn kernel_set() -> u64 {
     let all = Capabilities { subgroups: true, f16: false, int8_dot: true };
     let texts = Format::ALL.into_iter().flat_map(|format| {
@@ -72,7 +87,24 @@ pub(super) fn kernel_set() -> u64 {
         let dispatches: Vec<_> = [vector(Arithmetic::F32), vector(Arithmetic::Int8)].into_iter().chain(rows).collect();
         dispatches.into_iter().map(|dispatch| dispatch.shader.wgsl)
     });
-    texts.fold(0xcbf2_9ce4_8422_2325 ^ RULES, |hash, text| {
+    let of = |kv_type| Attention {
+        heads: 8,
+        kv_heads: 4,
+        head_dim: 64,
+        context: 512,
+        capacity: 512,
+        first: 0,
+        window: 0,
+        run: 1,
+        kv_type,
+        scale: 1.0,
+        soft_cap: 0.0,
+        alibi: 0.0,
+    };
+    let attentions = attentions(Tiling::Shared, all, 8)
+        .into_iter()
+        .flat_map(|tiling| KvType::ALL.map(|kv_type| of(kv_type).prefill(all, tiling).shader.wgsl));
+    texts.chain(attentions).fold(0xcbf2_9ce4_8422_2325 ^ RULES, |hash, text| {
         text.bytes().fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     })
 }
@@ -135,6 +167,8 @@ fn products(weights: &mut Weights) -> Vec<(ProductShape, Product)> {
 /// The failure that the device reported.
 pub async fn tune(
     gpu: &Gpu,
+    config: &ModelConfig,
+    kv_type: KvType,
     weights: &mut Weights,
     options: TuningOptions,
     stop: &dyn Fn() -> bool,
@@ -152,49 +186,56 @@ pub async fn tune(
         Measure::Gpus => info.kind != "cpu",
         Measure::Everywhere => true,
     };
-    if measures && measure(gpu, weights, &mut tuning, capabilities.int8_dot && !options.exact, stop).await? {
+    if !measures {
+        return Ok((tuning, tuned_by));
+    }
+    let mut products = products(weights);
+    products.retain(|(shape, _)| tuning.shapes.iter().all(|(known, _)| known != shape));
+    let shape = AttentionShape::new(config, kv_type);
+    let least_subgroup = info.subgroup_sizes.map_or(4, |[least, _]| least);
+    let tilings = attentions(tuning.attention(config, kv_type).tiling, capabilities, least_subgroup);
+    let attention = tilings.len() > 1 && tuning.attentions.iter().all(|(known, _)| *known != shape);
+    if products.is_empty() && !attention {
+        return Ok((tuning, tuned_by));
+    }
+    let mut watch = Stopwatch::new(gpu, stop).await?;
+    let int8 = capabilities.int8_dot && !options.exact;
+    if measure_products(&mut watch, products, &mut tuning, int8).await? {
+        tuned_by = TunedBy::Measured;
+    }
+    if attention && let Some(best) = measure_attention(&mut watch, tilings, &measured_attention(config, kv_type)).await? {
+        tuning.attentions.push((shape, best));
         tuned_by = TunedBy::Measured;
     }
     Ok((tuning, tuned_by))
 }
 
-/// Adds to `tuning` what it does not know of the model's products. Returns whether anything was measured.
-///
-/// # Errors
-/// The failure that the device reported.
-async fn measure(
-    gpu: &Gpu,
-    weights: &mut Weights,
+/// Adds to `tuning` what there is time for. Returns whether anything was measured.
+async fn measure_products(
+    watch: &mut Stopwatch<'_>,
+    mut products: Vec<(ProductShape, Product)>,
     tuning: &mut Tuning,
     int8: bool,
-    stop: &dyn Fn() -> bool,
 ) -> Result<bool, GpuError> {
-    let mut unknown = products(weights);
-    unknown.retain(|(shape, _)| tuning.shapes.iter().all(|(known, _)| known != shape));
+    let gpu = watch.gpu;
     let limits = gpu.limits();
     let limit = limits.binding_bytes.min(limits.buffer_bytes);
     let outputs = |product: &Product, tokens: u32| {
         let rows = product.shards.first().map_or(0, |shard| shard.rows);
         4 * u64::from(tokens) * u64::from(rows.next_multiple_of(4))
     };
-    for (_, product) in &mut unknown {
+    for (_, product) in &mut products {
         product.many &= outputs(product, TOKENS) <= limit;
     }
-    let Some(columns) = unknown.iter().map(|(_, product)| product.columns).max() else { return Ok(false) };
-    let most = unknown.iter().map(|(_, product)| outputs(product, if product.many { TOKENS } else { 1 })).max().unwrap_or(0);
-    let room = async |what: &str, bytes| unless_refused(gpu.attempt(async || gpu.buffer(what, bytes)).await);
-    // Where there is no room to measure, there is nothing wrong with the model.
-    let (Some(x), Some(y)) =
-        (room("tuning: inputs", 4 * u64::from(TOKENS) * u64::from(columns)).await?, room("tuning: outputs", most).await?)
-    else {
-        return Ok(false);
-    };
+    let Some(columns) = products.iter().map(|(_, product)| product.columns).max() else { return Ok(false) };
+    let most = products.iter().map(|(_, product)| outputs(product, if product.many { TOKENS } else { 1 })).max().unwrap_or(0);
+    let inputs = 4 * u64::from(TOKENS) * u64::from(columns);
+    let Some([x, y]) = room(gpu, [("tuning: inputs", inputs), ("tuning: outputs", most)]).await? else { return Ok(false) };
     let step = gpu.upload("tuning: step", &[Step { position: 0, rows: TOKENS, drawn: 0, token: 0 }])?;
     let capabilities = gpu.capabilities();
     let least_subgroup = gpu.info().subgroup_sizes.map_or(4, |[least, _]| least);
-    let mut watch = Stopwatch::new(gpu, stop).await?;
     let mut measured = false;
-    for (shape, Product { format, columns, shards, many, .. }) in unknown {
+    for (shape, Product { format, columns, shards, many, .. }) in products {
         let mut variants = tuning.start;
         let push = |plan: &mut Plan, shard: &Shard, dispatch: &Dispatch| {
             plan.push(gpu, dispatch, &[shard.quants.clone(), shard.scales.clone(), x.whole(), step.whole(), y.whole()]);
@@ -206,8 +247,11 @@ async fn measure(
                 .for_each(|shard| push(&mut plan, shard, &matvec(format, shard.rows, columns, *variant).dispatch(capabilities)));
             plan
         };
+        let span = |rows| Span { position: 0, rows };
         // The first shape is measured whatever it takes, so that every load brings something.
-        let Some(best) = watch.quickest(matvecs(tuning.start.matvec, format, int8), &of_one, 1, !measured).await? else { break };
+        let Some(best) = watch.quickest(matvecs(tuning.start.matvec, format, int8), &of_one, span(1), !measured).await? else {
+            break;
+        };
         variants.matvec = best;
         if many {
             let of_many = |variant: &MatmulVariant| {
@@ -219,13 +263,49 @@ async fn measure(
                 plan
             };
             let candidates = matmuls(tuning.start.matmul, format, capabilities, least_subgroup, int8);
-            let Some(best) = watch.quickest(candidates, &of_many, TOKENS, !measured).await? else { break };
+            let Some(best) = watch.quickest(candidates, &of_many, span(TOKENS), !measured).await? else { break };
             variants.matmul = best;
         }
         tuning.shapes.push((shape, variants));
         measured = true;
     }
     Ok(measured)
+}
+
+/// Attention as it is measured: of a prompt's second chunk.
+fn measured_attention(config: &ModelConfig, kv_type: KvType) -> Attention {
+    let positions = BEFORE + TOKENS;
+    attention(config, 0, positions, Segment { first: 0, positions }, kv_type)
+}
+
+/// The quickest tiling, if there is time and room to measure.
+async fn measure_attention(
+    watch: &mut Stopwatch<'_>,
+    tilings: Vec<Tiling>,
+    attention: &Attention,
+) -> Result<Option<Tiling>, GpuError> {
+    let gpu = watch.gpu;
+    let Attention { heads, kv_heads, head_dim, capacity, kv_type, .. } = *attention;
+    let rows = 4 * u64::from(TOKENS) * u64::from(heads * head_dim);
+    let cache = kv_type.bytes(capacity, kv_heads, head_dim);
+    let sizes = [("tuning: queries", rows), ("tuning: keys", cache), ("tuning: values", cache), ("tuning: attended", rows)];
+    let Some(buffers) = room(gpu, sizes).await? else { return Ok(None) };
+    let step = gpu.upload("tuning: step", &[Step { position: BEFORE, rows: TOKENS, drawn: 0, token: 0 }])?;
+    let bindings: Vec<Binding> = buffers.iter().chain([&step]).map(Buffer::whole).collect();
+    let plan_of = |tiling: &Tiling| {
+        let mut plan = Plan::default();
+        plan.push(gpu, &attention.prefill(gpu.capabilities(), *tiling), &bindings);
+        plan
+    };
+    // Where all products are known, this is what the load brings.
+    let must = watch.spent == 0.0;
+    watch.quickest(tilings, &plan_of, Span { position: BEFORE, rows: TOKENS }, must).await
+}
+
+/// Buffers to measure with. Where there is no room for them, there is nothing wrong with the model.
+async fn room<const N: usize>(gpu: &Gpu, sizes: [(&str, u64); N]) -> Result<Option<[Buffer; N]>, GpuError> {
+    let all = async || sizes.iter().map(|(what, bytes)| gpu.buffer(what, *bytes)).collect::<Result<Vec<_>, _>>();
+    Ok(unless_refused(gpu.attempt(all).await)?.and_then(|buffers| buffers.try_into().ok()))
 }
 
 /// What the device refused is nothing.
@@ -286,10 +366,10 @@ impl<'a> Stopwatch<'a> {
         &mut self,
         candidates: Vec<T>,
         plan_of: &dyn Fn(&T) -> Plan,
-        rows: u32,
+        span: Span,
         must: bool,
     ) -> Result<Option<T>, GpuError> {
-        let (gpu, span) = (self.gpu, Span { position: 0, rows });
+        let gpu = self.gpu;
         let mut best: Option<(T, f64)> = None;
         let mut repeats = None;
         for variant in candidates {
@@ -333,6 +413,15 @@ mod tests {
         // Subgroups of 4 do not share among 8.
         assert_eq!(matmuls(MatmulVariant::default(), Format::Q4_K, all, 4, true).len(), 4);
         assert_eq!(matmuls(MatmulVariant::default(), Format::F16, Capabilities::default(), 4, true).len(), 1);
+    }
+
+    #[test]
+    fn attention_has_candidates_where_lanes_can_exchange() {
+        let rows = |lanes| Tiling::Rows { lanes };
+        let all = Capabilities { subgroups: true, f16: true, int8_dot: true };
+        assert_eq!(attentions(rows(8), all, 32), [rows(8), Tiling::Shared, rows(4)]);
+        assert_eq!(attentions(Tiling::Shared, all, 4), [Tiling::Shared, rows(4)]);
+        assert_eq!(attentions(Tiling::Shared, Capabilities::default(), 32), [Tiling::Shared]);
     }
 
     #[test]

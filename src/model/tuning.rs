@@ -1,8 +1,9 @@
 //! Which variant each of a model's products runs as on a device: from a table, or measured by [`super::tuner`].
 
+use super::config::ModelConfig;
 use super::weights::Weights;
 use crate::gpu::{Capabilities, DeviceInfo, Gpu};
-use crate::kernels::{Arithmetic, AttentionVariant, Format, MatmulVariant, MatvecVariant, Tiling, Variants};
+use crate::kernels::{Arithmetic, AttentionVariant, Format, KvType, MatmulVariant, MatvecVariant, Tiling, Variants};
 use serde::{Deserialize, Serialize};
 
 /// A product's sizes.
@@ -16,16 +17,32 @@ pub struct ProductShape {
     pub columns: u32,
 }
 
-/// Variants for products of all sizes, and others for some.
+/// What attention of many rows depends on most.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Elements of a head.
+    pub head_dim: u32,
+    /// How the cache is stored.
+    pub kv_type: String,
+}
+
+/// Variants for products and attention of all sizes, and others for some.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tuning {
     /// For all that are not among `shapes`.
     pub start: Variants,
-    /// Of attention, where it is not what the table says: it is not measured, and so not kept.
+    /// Of attention that is not among `attentions`; `None`, as in what is stored, for the table's.
     #[serde(skip)]
     pub attention: Option<AttentionVariant>,
-    /// What was measured.
+    /// Products that were measured.
     pub shapes: Vec<(ProductShape, Variants)>,
+    /// Attention of many rows that was measured.
+    #[serde(default)]
+    pub attentions: Vec<(AttentionShape, Tiling)>,
 }
 
 /// Where a model's [`Tuning`] comes from.
@@ -125,7 +142,7 @@ impl Tuning {
             },
             run: if software { 2 } else { 1 },
         };
-        Self { start, attention: Some(attention), shapes: Vec::new() }
+        Self { start, attention: Some(attention), ..Self::default() }
     }
 
     /// The starting points for GPUs of a maker, with or without products of 8 bits, for instruments that plan where there is none.
@@ -155,13 +172,14 @@ impl Tuning {
     /// Without what this device or this version cannot run, whoever stored it.
     pub fn checked(mut self, info: &DeviceInfo, capabilities: Capabilities) -> Self {
         let table = Self::table(info, capabilities);
-        let (start, attention) = (table.start, table.attention());
+        let (start, attention) = (table.start, table.attention.unwrap_or_default());
         let arithmetic = |arithmetic| arithmetic != Arithmetic::Int8 || capabilities.int8_dot;
         let least = info.subgroup_sizes.map_or(4, |[least, _]| least);
         let tiling = |tiling| match tiling {
             Tiling::Shared => true,
             Tiling::Rows { lanes } => capabilities.subgroups && (lanes == 4 || lanes == 8 && least >= 8),
         };
+        self.attentions.retain(|(_, measured)| tiling(*measured));
         let wanted = self.attention.unwrap_or(attention);
         self.attention = Some(AttentionVariant {
             tiling: if tiling(wanted.tiling) { wanted.tiling } else { attention.tiling },
@@ -181,9 +199,11 @@ impl Tuning {
         self
     }
 
-    /// The variant of attention.
-    pub fn attention(&self) -> AttentionVariant {
-        self.attention.unwrap_or_default()
+    /// The variant of a model's attention.
+    pub fn attention(&self, config: &ModelConfig, kv_type: KvType) -> AttentionVariant {
+        let (shape, start) = (AttentionShape::new(config, kv_type), self.attention.unwrap_or_default());
+        let measured = self.attentions.iter().find(|(known, _)| *known == shape);
+        AttentionVariant { tiling: measured.map_or(start.tiling, |(_, tiling)| *tiling), ..start }
     }
 
     /// The variants of a product.
@@ -212,6 +232,14 @@ impl Tuning {
     }
 }
 
+impl AttentionShape {
+    /// A model's.
+    pub fn new(config: &ModelConfig, kv_type: KvType) -> Self {
+        let ModelConfig { heads, kv_heads, head_dim, .. } = *config;
+        Self { heads, kv_heads, head_dim, kv_type: kv_type.name().into() }
+    }
+}
+
 impl ProductShape {
     /// With the format's name.
     pub fn new(format: Format, rows: u32, columns: u32) -> Self {
@@ -222,6 +250,7 @@ impl ProductShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::sample::llama;
 
     fn int8() -> Variants {
         let matvec = MatvecVariant { arithmetic: Arithmetic::Int8, spread: 2, ..MatvecVariant::default() };
@@ -256,15 +285,21 @@ mod tests {
         for (variants, capabilities) in [(rows(8), all), (rows(5), all), (rows(4), none)] {
             assert_eq!(of(variants, capabilities).matmul.tiling, Tiling::Shared);
         }
-        let table = Tuning::table(&info, all).attention;
         let rows = |lanes| Tiling::Rows { lanes };
         for (wanted, expected) in [((rows(4), 2), (rows(4), 2)), ((rows(8), 2), (Tiling::Shared, 2)), ((rows(4), 0), (rows(4), 1))]
         {
             let attention = Some(AttentionVariant { tiling: wanted.0, run: wanted.1 });
-            let checked = Tuning { attention, ..Tuning::default() }.checked(&info, all).attention();
+            let checked = Tuning { attention, ..Tuning::default() }.checked(&info, all).attention.unwrap();
             assert_eq!((checked.tiling, checked.run), expected);
         }
-        assert_eq!(Tuning::default().checked(&info, all).attention, table);
+        assert_eq!(Tuning::default().checked(&info, all).attention, Tuning::table(&info, all).attention);
+        let config = llama(2, 576, 1536, 9, 3, 49_152);
+        for (measured, expected) in [(rows(4), rows(4)), (rows(8), Tiling::Shared)] {
+            let attentions = vec![(AttentionShape::new(&config, KvType::F16), measured)];
+            let checked = Tuning { attentions, ..Tuning::default() }.checked(&info, all);
+            assert_eq!(checked.attention(&config, KvType::F16).tiling, expected);
+            assert_eq!(checked.attention(&config, KvType::F32).tiling, Tiling::Shared, "that was not measured");
+        }
         for (workgroup, spread) in [(0, 1), (48, 1), (512, 1), (64, 3)] {
             let matvec = MatvecVariant { workgroup, spread, ..MatvecVariant::default() };
             assert_eq!(of(Variants { matvec, ..Variants::default() }, all).matvec, Tuning::table(&info, all).start.matvec);
