@@ -79,7 +79,8 @@ fn every_norm_to_every_target() {
                 for target in [Rows, Residual { scale: 0.22 }, Prepared { scale: 1.5 }] {
                     for (k, rows, size) in [(4, 2, 1.0), (12, 3, 1e-2), (260, 5, 100.0), (576, 1, 1.0), (1028, 2, 10.0)] {
                         let rows = if matches!(target, Prepared { .. }) { 1 } else { rows };
-                        check(&gpu, &mut random, Norm { kind, k, epsilon: 1e-5, bias, target }, rows, size);
+                        let workgroup = [4, 8, 32, 64][random.below(4) as usize];
+                        check(&gpu, &mut random, Norm { kind, k, epsilon: 1e-5, bias, target, workgroup }, rows, size);
                     }
                 }
             }
@@ -92,7 +93,7 @@ fn epsilon_keeps_rows_of_zeros_and_of_one_number_finite() {
     let [gpu, _] = open_both();
     for kind in KINDS {
         for (number, epsilon) in [(0.0, 1e-6), (3.0, 1e-5)] {
-            let kernel = Norm { kind, k: 64, epsilon, bias: false, target: NormTarget::Rows };
+            let kernel = Norm { kind, k: 64, epsilon, bias: false, target: NormTarget::Rows, workgroup: Norm::ONE_ROW };
             let (x, weight) = (vec![number; 64], vec![2f32; 64]);
             let y = gpu.upload("y", &vec![UNTOUCHED; 64]).unwrap();
             let inputs = [gpu.upload("x", &x).unwrap(), gpu.upload("weight", &weight).unwrap()];

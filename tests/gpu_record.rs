@@ -24,7 +24,8 @@ fn run(gpu: &Gpu, times: usize, recorded: bool) -> (Vec<Vec<Ran>>, Plan, Vec<f32
             &Gated { activation: Activation::Silu, k: K, x_stride: 2 * K, up_first: K }.dispatch(),
             &[&x, &hidden].map(Binding::from),
         );
-        let norm = Norm { kind: NormKind::Rms, k: K, epsilon: 1e-5, bias: false, target: NormTarget::Rows };
+        let norm =
+            Norm { kind: NormKind::Rms, k: K, epsilon: 1e-5, bias: false, target: NormTarget::Rows, workgroup: Norm::ONE_ROW };
         plan.push(gpu, &norm.dispatch(gpu.capabilities()), &[&hidden, &weight, &y].map(Binding::from));
     }
     if recorded {

@@ -82,12 +82,20 @@ fn embed_in_shards() {
 fn rms_norm() {
     for gpu in open_both() {
         let mut random = Random(8);
-        for (k, rows, size) in [(4, 1, 1.0), (12, 3, 1e-3), (64, 5, 1.0), (260, 2, 100.0), (576, 7, 1.0), (4096, 1, 1e4)] {
+        for (k, rows, size, workgroup) in [
+            (4, 1, 1.0, 64),
+            (12, 3, 1e-3, 8),
+            (64, 5, 1.0, 4),
+            (260, 2, 100.0, 32),
+            (576, 7, 1.0, 16),
+            (4096, 1, 1e4, 64),
+            (4096, 2, 1.0, 4),
+        ] {
             let capacity = rows + 2;
             let x: Vec<f32> = random.vector((capacity * k) as usize).iter().map(|x| x * size).collect();
             let weight = random.vector(k as usize);
             let y = gpu.upload("y", &vec![UNTOUCHED; (capacity * k) as usize]).unwrap();
-            let kernel = Norm { kind: NormKind::Rms, k, epsilon: 1e-5, bias: false, target: NormTarget::Rows };
+            let kernel = Norm { kind: NormKind::Rms, k, epsilon: 1e-5, bias: false, target: NormTarget::Rows, workgroup };
             let inputs = [gpu.upload("x", &x).unwrap(), gpu.upload("weight", &weight).unwrap()];
             let bindings = [&inputs[0], &inputs[1], &y].map(|buffer| buffer.whole());
             let after = run(&gpu, &kernel.dispatch(gpu.capabilities()), &bindings, Span { position: 3, rows }, &y);

@@ -199,7 +199,7 @@ fn norms(shaders: &mut Vec<Shader>, capabilities: Capabilities) {
     for kind in [NormKind::Rms, NormKind::Layer] {
         for bias in [false, true] {
             for target in [Rows, Residual { scale: 0.22 }, Prepared { scale: 1.0 }] {
-                shaders.push(Norm { kind, k: 576, epsilon: 1e-5, bias, target }.dispatch(capabilities).shader);
+                shaders.push(Norm { kind, k: 576, epsilon: 1e-5, bias, target, workgroup: 32 }.dispatch(capabilities).shader);
             }
         }
         for over in [HeadNormOver::Head, HeadNormOver::OwnHead, HeadNormOver::All] {

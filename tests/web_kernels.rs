@@ -97,7 +97,8 @@ async fn norm_of_every_row() {
     let expected = rms_norm_reference(&wide(&x), &wide(&weight), 1e-5);
     let [x, weight] = [x, weight].map(|values| gpu.upload("values", &values).unwrap());
     let y = gpu.buffer("y", x.size()).unwrap();
-    let norm = Norm { kind: NormKind::Rms, k: k as u32, epsilon: 1e-5, bias: false, target: NormTarget::Rows };
+    let norm =
+        Norm { kind: NormKind::Rms, k: k as u32, epsilon: 1e-5, bias: false, target: NormTarget::Rows, workgroup: Norm::ONE_ROW };
     let bindings = [&x, &weight, &y].map(Binding::from).to_vec();
     let actual = run(&gpu, &[(norm.dispatch(gpu.capabilities()), bindings)], Span { position: 0, rows }, &y).await;
     let off = worst(&actual[..expected.len()], &expected);

@@ -1,10 +1,9 @@
 //! A chat completion, from request to reply.
 
-use super::fit::{Fitted, encode_chat, fit_chat};
-use super::request::{ChatRequest, Truncation};
-use super::types::{ChatChunk, ChatReply, FinishReason, PromptTokensDetails, ReplyHead, Timings, Usage};
+use super::fit::{AnswerEvent, FittedChat, answer_chat};
+use super::request::ChatRequest;
+use super::types::{ChatChunk, ChatReply, FinishReason, ReplyHead, Timings, Usage};
 use crate::engine::{self, AbortSignal, Engine, Error, GenerateParams};
-use crate::gpu::GpuError;
 use crate::sampling::SamplingParams;
 use crate::text::{Message, RenderOptions};
 
@@ -38,36 +37,27 @@ pub async fn chat(
         stop: request.stop.clone(),
         ignore_eos: request.ignore_eos,
     };
-    on_chunk(ChatChunk::role(head));
-    let mut on_token = |text: &str, _id: u32| {
-        if !text.is_empty() {
-            on_chunk(ChatChunk::text(head, text));
-        }
+    let mut opened = false;
+    let mut tell = |event: AnswerEvent<'_>| match event {
+        AnswerEvent::Prompt(_) if !std::mem::replace(&mut opened, true) => on_chunk(ChatChunk::role(head)),
+        AnswerEvent::Text(text) if !text.is_empty() => on_chunk(ChatChunk::text(head, text)),
+        _ => {}
     };
-    let (answer, dropped) = loop {
-        let room = engine.room();
-        let Fitted { ids, dropped } = match request.truncation {
-            Truncation::Auto => fit_chat(engine, &messages, options, request.max_tokens)?,
-            Truncation::Disabled => Fitted { ids: encode_chat(engine, &messages, options)?, dropped: 0 },
-        };
-        match engine.answer(&ids, &params, &mut on_token, abort).await {
-            // The GPU had no room for the prompt, as is known now: it has for a shorter one.
-            Err(Error::Gpu(GpuError::OutOfMemory { .. })) if request.truncation == Truncation::Auto && engine.room() < room => {}
-            answer => break (answer?, dropped as u32),
-        }
-    };
+    let (answer, FittedChat { dropped, .. }) =
+        answer_chat(engine, &messages, options, request.truncation, &params, &mut tell, abort).await?;
+    let dropped = dropped as u32;
     let reason = match answer.finish_reason {
         engine::FinishReason::Stop => FinishReason::Stop,
         engine::FinishReason::Length => FinishReason::Length,
         engine::FinishReason::Abort => FinishReason::Abort,
     };
     let [prompt_tokens, drawn, cached] = [answer.prompt_tokens, answer.ids.len(), answer.cached_tokens].map(|n| n as u32);
-    let usage = Usage::new(prompt_tokens, drawn, PromptTokensDetails { cached_tokens: cached, dropped_messages: dropped });
+    let usage = Usage::new(prompt_tokens, drawn, cached);
     let timings =
         Timings::new(prompt_tokens - cached, answer.timings.prefill_s, drawn.saturating_sub(1), answer.timings.decode_s, cached);
-    on_chunk(ChatChunk::finish(head, reason, timings));
+    on_chunk(ChatChunk::finish(head, reason, timings, dropped));
     if request.stream_options.include_usage {
         on_chunk(ChatChunk::usage(head, usage));
     }
-    Ok(ChatReply::new(head, answer.text, reason, usage, timings))
+    Ok(ChatReply::new(head, answer.text, reason, usage, timings, dropped))
 }

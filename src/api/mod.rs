@@ -12,4 +12,4 @@ mod fit;
 #[cfg(feature = "engine")]
 pub use chat::chat;
 #[cfg(feature = "engine")]
-pub use fit::{Fitted, encode_chat, fit_chat};
+pub use fit::{AnswerEvent, FittedChat, answer_chat, encode_chat};

@@ -261,7 +261,7 @@ impl From<&super::types::RequestError> for ErrorBody {
 
 #[cfg(test)]
 mod tests {
-    use super::super::types::{ChatRequest, FinishReason, PromptTokensDetails, ReplyHead, Timings, Usage};
+    use super::super::types::{ChatRequest, FinishReason, ReplyHead, Timings, Usage};
     use super::*;
     use serde_json::json;
 
@@ -332,8 +332,7 @@ mod tests {
         let head = ReplyHead { id: "chatcmpl-1".into(), created: 1, model: "m".into() };
         let value = serde_json::to_value(FromWorker::Chunk { id: 2, chunk: ChatChunk::text(&head, "a") }).unwrap();
         assert_eq!((&value["type"], &value["chunk"]["choices"][0]["delta"]["content"]), (&json!("chunk"), &json!("a")));
-        let usage = Usage::new(1, 1, PromptTokensDetails::default());
-        let reply = ChatReply::new(&head, "a".into(), FinishReason::Abort, usage, Timings::default());
+        let reply = ChatReply::new(&head, "a".into(), FinishReason::Abort, Usage::new(1, 1, 0), Timings::default(), 0);
         let value = serde_json::to_value(FromWorker::Done { id: 2, reply }).unwrap();
         assert_eq!(value["reply"]["choices"][0]["finish_reason"], "abort");
         assert!(matches!(serde_json::from_value(value), Ok(FromWorker::Done { id: 2, .. })));

@@ -82,7 +82,7 @@ pub enum Truncation {
     /// It is refused where the prompt does not fit, and answered as far as the context goes where it does.
     #[default]
     Disabled,
-    /// Its oldest turns are left out.
+    /// Its oldest turns are left out ([`super::answer_chat`] says which).
     Auto,
 }
 

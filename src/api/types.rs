@@ -59,14 +59,11 @@ pub enum FinishReason {
     Abort,
 }
 
-/// What became of the prompt.
+/// Tokens of the prompt that were not run again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptTokensDetails {
     /// Tokens whose keys and values were still in the KV cache.
     pub cached_tokens: u32,
-    /// Messages of the conversation that are not in it: the oldest, with [`super::request::Truncation::Auto`].
-    #[serde(default)]
-    pub dropped_messages: u32,
 }
 
 /// Token counts of one answer.
@@ -78,19 +75,19 @@ pub struct Usage {
     pub completion_tokens: u32,
     /// Both together.
     pub total_tokens: u32,
-    /// How much of the prompt came from the KV cache, and what was left out of it.
+    /// Share of the prompt that came from the KV cache.
     #[serde(default)]
     pub prompt_tokens_details: PromptTokensDetails,
 }
 
 impl Usage {
-    /// Usage of an answer of `completion` tokens to `prompt` tokens.
-    pub fn new(prompt: u32, completion: u32, prompt_tokens_details: PromptTokensDetails) -> Self {
+    /// Usage of an answer of `completion` tokens to `prompt` tokens of which `cached` were not run again.
+    pub fn new(prompt: u32, completion: u32, cached: u32) -> Self {
         Self {
             prompt_tokens: prompt,
             completion_tokens: completion,
             total_tokens: prompt.saturating_add(completion),
-            prompt_tokens_details,
+            prompt_tokens_details: PromptTokensDetails { cached_tokens: cached },
         }
     }
 }
@@ -160,11 +157,21 @@ pub struct ChatReply {
     pub usage: Usage,
     /// How long it took.
     pub timings: Timings,
+    /// Messages that [`Truncation::Auto`] left out: the first so many behind the leading system messages.
+    #[serde(default)]
+    pub dropped_messages: u32,
 }
 
 impl ChatReply {
     /// A reply with one choice.
-    pub fn new(head: &ReplyHead, text: String, finish_reason: FinishReason, usage: Usage, timings: Timings) -> Self {
+    pub fn new(
+        head: &ReplyHead,
+        text: String,
+        finish_reason: FinishReason,
+        usage: Usage,
+        timings: Timings,
+        dropped_messages: u32,
+    ) -> Self {
         Self {
             id: head.id.clone(),
             object: "chat.completion".into(),
@@ -173,6 +180,7 @@ impl ChatReply {
             choices: vec![Choice { index: 0, message: ChatMessage::new(Role::Assistant, text), finish_reason, logprobs: None }],
             usage,
             timings,
+            dropped_messages,
         }
     }
 
@@ -236,6 +244,9 @@ pub struct ChatChunk {
     /// In the chunk that carries the finish reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
+    /// In the same: as in [`ChatReply`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_messages: Option<u32>,
 }
 
 impl ChatChunk {
@@ -248,6 +259,7 @@ impl ChatChunk {
             choices: vec![ChunkChoice { index: 0, delta, finish_reason, logprobs: None }],
             usage: None,
             timings: None,
+            dropped_messages: None,
         }
     }
 
@@ -262,8 +274,9 @@ impl ChatChunk {
     }
 
     /// The last chunk with a choice.
-    pub fn finish(head: &ReplyHead, reason: FinishReason, timings: Timings) -> Self {
-        Self { timings: Some(timings), ..Self::of(head, Delta::default(), Some(reason)) }
+    pub fn finish(head: &ReplyHead, reason: FinishReason, timings: Timings, dropped_messages: u32) -> Self {
+        let (timings, dropped_messages) = (Some(timings), Some(dropped_messages));
+        Self { timings, dropped_messages, ..Self::of(head, Delta::default(), Some(reason)) }
     }
 
     /// The usage chunk that `stream_options.include_usage` asks for.

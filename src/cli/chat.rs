@@ -8,9 +8,8 @@ use super::input::{Input, Line};
 use super::interrupt::Interrupt;
 use super::model::{Loaded, ModelFile};
 use super::output::{self, Stream, note};
-use kinglet::engine::{Error, FinishReason, Generation};
-use kinglet::gpu::GpuError;
-use pollster::block_on;
+use kinglet::api::AnswerEvent;
+use kinglet::engine::{FinishReason, Generation};
 
 const HELP: &str = "\
 /help         this list
@@ -135,21 +134,18 @@ impl Chat<'_> {
     fn try_answer(&mut self, user: String) -> Result<(), Failure> {
         let abort = self.interrupt.arm();
         let engine = &mut self.loaded.engine;
+        let context = engine.context();
         let mut stream = Stream::new(&abort);
-        let generation = loop {
-            let room = engine.room();
-            let fitted = self.conversation.fit(engine, &user, self.args.max_tokens)?;
-            if fitted.dropped > 0 {
-                let (limit, dropped) = (conversation::limit(engine), fitted.dropped);
+        let mut tell = |event: AnswerEvent<'_>| match event {
+            AnswerEvent::Prompt(fitted) if fitted.dropped > 0 => {
+                let (limit, dropped) = (conversation::limit(fitted.room, context), conversation::turns(fitted));
                 let turns = if dropped == 1 { "turn was" } else { "turns were" };
                 note(format_args!("[The oldest {dropped} {turns} dropped: {limit}.]"));
             }
-            match block_on(engine.answer(&fitted.ids, &self.args.params(), &mut |delta, _| stream.push(delta), &abort)) {
-                // The GPU had no room for the prompt, as is known now: it has for a shorter one.
-                Err(Error::Gpu(GpuError::OutOfMemory { .. })) if engine.room() < room => {}
-                generation => break generation?,
-            }
+            AnswerEvent::Prompt(_) => {}
+            AnswerEvent::Text(text) => stream.push(text),
         };
+        let generation = self.conversation.answer(engine, user, &self.args.params(), &mut tell, &abort)?;
         stream.finish()?;
         output::line(format_args!(""))?;
         match generation.finish_reason {
@@ -163,10 +159,6 @@ impl Chat<'_> {
         }
         if self.terminal {
             note(format_args!("{}", summary(&generation)));
-        }
-        // A turn that was stopped before its first word leaves nothing to go on from.
-        if !(generation.finish_reason == FinishReason::Abort && generation.text.is_empty()) {
-            self.conversation.push(user, generation.text.clone());
         }
         self.last = Some(generation);
         Ok(())

@@ -1,9 +1,11 @@
 //! A conversation: what was said, as the model's template and context take it.
 
 use super::exit::Failure;
-use kinglet::api;
-use kinglet::engine::{Engine, FinishReason, Generation};
+use kinglet::api::types::Truncation;
+use kinglet::api::{self, AnswerEvent, FittedChat};
+use kinglet::engine::{AbortSignal, Engine, FinishReason, GenerateParams, Generation};
 use kinglet::text::{LocalTime, Message, RenderOptions};
+use pollster::block_on;
 use std::time::SystemTime;
 
 /// A message and its answer.
@@ -18,14 +20,6 @@ pub struct Conversation {
     /// What the model is told before anything else.
     pub system: Option<String>,
     turns: Vec<Turn>,
-}
-
-/// A prompt that leaves room for an answer.
-pub struct Fitted {
-    /// The prompt.
-    pub ids: Vec<u32>,
-    /// How many of the oldest turns had to go.
-    pub dropped: usize,
 }
 
 impl Conversation {
@@ -44,22 +38,29 @@ impl Conversation {
         self.turns.clear();
     }
 
-    /// Remembers a turn.
-    pub fn push(&mut self, user: String, assistant: String) {
-        self.turns.push(Turn { user, assistant });
-    }
-
     /// The ids of the conversation with `user` as its last message, up to where the answer begins.
     pub fn encode(&self, engine: &Engine, user: &str) -> Result<Vec<u32>, Failure> {
         Ok(api::encode_chat(engine, &self.messages(user), &options())?)
     }
 
-    /// As [`Self::encode`], but forgets the oldest turns where they leave no room for an answer.
-    pub fn fit(&mut self, engine: &Engine, user: &str, max_tokens: Option<u32>) -> Result<Fitted, Failure> {
-        let api::Fitted { ids, dropped } = api::fit_chat(engine, &self.messages(user), &options(), max_tokens)?;
-        let dropped = dropped / 2;
-        self.turns.drain(..dropped);
-        Ok(Fitted { ids, dropped })
+    /// Answers `user`, without the oldest turns where there is no room for them; forgets these, and remembers the answer, unless it was stopped before
+    /// its first word, which leaves nothing to go on from.
+    pub fn answer(
+        &mut self,
+        engine: &mut Engine,
+        user: String,
+        params: &GenerateParams,
+        tell: &mut dyn FnMut(AnswerEvent<'_>),
+        abort: &AbortSignal,
+    ) -> Result<Generation, Failure> {
+        let (messages, options) = (self.messages(&user), options());
+        let answer = api::answer_chat(engine, &messages, &options, Truncation::Auto, params, tell, abort);
+        let (generation, fitted) = block_on(answer)?;
+        self.turns.drain(..turns(&fitted));
+        if !(generation.finish_reason == FinishReason::Abort && generation.text.is_empty()) {
+            self.turns.push(Turn { user, assistant: generation.text.clone() });
+        }
+        Ok(generation)
     }
 
     fn messages(&self, user: &str) -> Vec<Message> {
@@ -85,13 +86,18 @@ pub fn full(engine: &Engine, generation: &Generation) -> Option<String> {
     if generation.finish_reason != FinishReason::Length || total < engine.room() as usize {
         return None;
     }
-    Some(limit(engine))
+    Some(limit(engine.room(), engine.context()))
 }
 
 /// What there is room for, and why no more.
-pub fn limit(engine: &Engine) -> String {
-    match (engine.room(), engine.context()) {
-        (room, context) if room < context => format!("the GPU has no memory for more than {room} tokens of context"),
-        (_, context) => format!("the context of {context} tokens is full"),
+pub fn limit(room: u32, context: u32) -> String {
+    match room < context {
+        true => format!("the GPU has no memory for more than {room} tokens of context"),
+        false => format!("the context of {context} tokens is full"),
     }
+}
+
+/// Turns that were left out of a prompt: a message and its answer each.
+pub fn turns(fitted: &FittedChat) -> usize {
+    fitted.dropped / 2
 }

@@ -79,7 +79,8 @@ impl Heads {
         if let Some(HeadNorm { kind, epsilon, over }) = self.norm {
             for (part, weights) in [queries, keys].into_iter().zip(weights) {
                 let length = if over == HeadNormOver::All { part.len() } else { dim };
-                let norm = Norm { kind, k: length as u32, epsilon, bias: false, target: NormTarget::Rows };
+                let norm =
+                    Norm { kind, k: length as u32, epsilon, bias: false, target: NormTarget::Rows, workgroup: Norm::ONE_ROW };
                 for (i, run) in part.chunks_exact_mut(length).enumerate() {
                     let first = if over == HeadNormOver::OwnHead { i * dim } else { 0 };
                     let normed = norm.reference(run, &weights[first..][..length], &[]);

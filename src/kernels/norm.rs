@@ -25,6 +25,9 @@ pub struct Norm {
     pub bias: bool,
     /// What becomes of it.
     pub target: NormTarget,
+    /// Invocations of a workgroup, which has one row, a power of two: [`Norm::ONE_ROW`], or for many rows those of a subgroup, which wait for no
+    /// others.
+    pub workgroup: u32,
 }
 
 /// What becomes of a norm's rows.
@@ -45,9 +48,10 @@ pub enum NormTarget {
     },
 }
 
-const WORKGROUP: u32 = 64;
-
 impl Norm {
+    /// Invocations for a single row.
+    pub const ONE_ROW: u32 = 64;
+
     /// The dispatch.
     pub fn dispatch(&self, capabilities: Capabilities) -> Dispatch {
         let prepares = matches!(self.target, NormTarget::Prepared { .. });
@@ -74,7 +78,7 @@ impl Norm {
             false => include_str!("../../shaders/lib/bias_none.wgsl"),
         };
         let shader = source
-            .reduce(WORKGROUP, WORKGROUP, capabilities)
+            .reduce(self.workgroup, self.workgroup, capabilities)
             .fragment(bias)
             .fragment(match prepares {
                 true => include_str!("../../shaders/lib/prepare.wgsl"),

@@ -97,7 +97,7 @@ impl<'a> Planner<'a> {
                 Input { x: &buffers.weighted, norm: Some(DeferredNorm { epsilon: self.config.epsilon, partials }) }
             }
             (Some(norm), _) => {
-                self.norm(plan, norm, &buffers.residual, &buffers.normed, NormTarget::Rows);
+                self.norm(plan, width, norm, [&buffers.residual, &buffers.normed], NormTarget::Rows, &[]);
                 Input { x: &buffers.normed, norm: None }
             }
         }
@@ -108,13 +108,19 @@ impl<'a> Planner<'a> {
         self.config.norm == NormKind::Rms && norm.bias.is_none()
     }
 
-    pub(super) fn norm(&self, plan: &mut Plan, weights: &NormWeights, x: &Buffer, y: &Buffer, target: NormTarget) {
-        self.norm_and(plan, weights, x, y, target, &[]);
-    }
-
-    fn norm_and(&self, plan: &mut Plan, weights: &NormWeights, x: &Buffer, y: &Buffer, target: NormTarget, more: &[&Buffer]) {
+    /// A norm, and what its target needs besides y.
+    pub(super) fn norm(
+        &self,
+        plan: &mut Plan,
+        width: Width,
+        weights: &NormWeights,
+        [x, y]: [&Buffer; 2],
+        target: NormTarget,
+        more: &[&Buffer],
+    ) {
+        let workgroup = width.tile().map_or(Norm::ONE_ROW, |_| self.tuning.start.matmul.subgroup);
         let ModelConfig { norm: kind, embedding: k, epsilon, .. } = *self.config;
-        let norm = Norm { kind, k, epsilon, bias: weights.bias.is_some(), target };
+        let norm = Norm { kind, k, epsilon, bias: weights.bias.is_some(), target, workgroup };
         let mut bindings: Vec<Binding> = [x, &weights.weight, y].map(Binding::from).into();
         bindings.extend(more.iter().map(|buffer| buffer.whole()));
         bindings.extend(weights.bias.iter().map(Buffer::whole));
@@ -174,7 +180,8 @@ impl<'a> Planner<'a> {
         let (space, buffers) = (self.space, &self.space.activations);
         let Some((last, before)) = space.cache.layer(index, self.segment).split_last() else { return };
         let capabilities = self.gpu.capabilities();
-        let run = space.cache.run(self.attention.run);
+        let variant = self.tuning.attention(self.config, space.cache.kv_type);
+        let run = space.cache.run(variant.run);
         let of = |kv: &Kv| Attention {
             run,
             ..attention(self.config, index as u32, space.cache.context, kv.segment, space.cache.kv_type)
@@ -192,7 +199,7 @@ impl<'a> Planner<'a> {
             Width::Few | Width::Many => {
                 let carried = buffers.carried.as_ref().filter(|_| !before.is_empty());
                 let bindings = |kv| [bindings(kv, &buffers.attended), carried.map(Buffer::whole).into_iter().collect()].concat();
-                let tiling = self.attention.tiling;
+                let tiling = variant.tiling;
                 for kv in before {
                     plan.push(self.gpu, &of(kv).prefill_more(capabilities, tiling), &bindings(kv));
                 }
@@ -289,11 +296,11 @@ impl<'a> Planner<'a> {
             let outcome = Outcome { scale: 1.0, ..outcome };
             self.store(plan, width, input, matrix, outcome, [k, 0], products, bias);
             let Some(next) = next_norm else {
-                self.norm(plan, post_norm, products, &buffers.residual, NormTarget::Residual { scale });
+                self.norm(plan, width, post_norm, [products, &buffers.residual], NormTarget::Residual { scale }, &[]);
                 return None;
             };
             let more = [&next.weight, &buffers.weighted];
-            self.norm_and(plan, post_norm, products, &buffers.residual, NormTarget::Prepared { scale }, &more);
+            self.norm(plan, width, post_norm, [products, &buffers.residual], NormTarget::Prepared { scale }, &more);
             return Some(1);
         }
         let Some(next) = next_norm else {

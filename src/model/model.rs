@@ -69,14 +69,7 @@ impl Model {
     ) -> Result<Self, GpuError> {
         tuning.apply(&mut weights);
         let space = Workspace::new(gpu, &config, &weights, context, kv_type, head_partials(&weights))?;
-        let planner = Planner {
-            gpu,
-            config: &config,
-            weights: &weights,
-            space: &space,
-            attention: tuning.attention(&config, kv_type),
-            segment: 0,
-        };
+        let planner = Planner { gpu, config: &config, weights: &weights, space: &space, tuning: &tuning, segment: 0 };
         let passes = Passes::new(&planner);
         let enter = planner.enter();
         let head = planner.head();
@@ -171,11 +164,10 @@ impl Model {
         while self.reserved() < end.min(self.context()) {
             let Self { gpu, config, weights, space, tuning, .. } = self;
             let made = space.cache.last();
-            let attention = tuning.attention(config, space.cache.kv_type);
             let passes = gpu
                 .attempt(async || {
                     space.cache.grow(gpu, config)?;
-                    let planner = Planner { gpu, config, weights, space, attention, segment: made + 1 };
+                    let planner = Planner { gpu, config, weights, space, tuning, segment: made + 1 };
                     Ok(SegmentPasses::new(&planner))
                 })
                 .await;
@@ -196,8 +188,7 @@ impl Model {
 
     fn planner(&self, position: u32) -> Planner<'_> {
         let Self { gpu, config, weights, space, tuning, .. } = self;
-        let attention = tuning.attention(config, space.cache.kv_type);
-        Planner { gpu, config, weights, space, attention, segment: space.cache.segment_of(position) }
+        Planner { gpu, config, weights, space, tuning, segment: space.cache.segment_of(position) }
     }
 
     /// Of the first `prefix` tokens of the sequence in the KV cache, with which another begins: how many can be kept.

@@ -9,10 +9,11 @@
 use super::block::{Input, product};
 use super::config::ModelConfig;
 use super::experts::feed_forward_partials;
+use super::tuning::Tuning;
 use super::weights::{NormWeights, Weights};
 use super::workspace::Workspace;
 use crate::gpu::{Binding, Buffer, Gpu, Plan};
-use crate::kernels::{AttentionVariant, Embed, Finish, LastRow, Next, NormTarget, Outcome, SamplePick, Weigh};
+use crate::kernels::{Embed, Finish, LastRow, Next, NormTarget, Outcome, SamplePick, Weigh};
 use crate::weights::Matrix;
 
 /// How a plan runs its blocks.
@@ -53,7 +54,7 @@ pub(super) struct Planner<'a> {
     pub(super) config: &'a ModelConfig,
     pub(super) weights: &'a Weights,
     pub(super) space: &'a Workspace,
-    pub(super) attention: AttentionVariant,
+    pub(super) tuning: &'a Tuning,
     /// The segment of the KV cache that is written.
     pub(super) segment: usize,
 }
@@ -62,7 +63,7 @@ impl<'a> Planner<'a> {
     /// Many rows: their embedding and the first `layers` blocks, which leave the residual stream.
     pub(super) fn prefill(&self, width: Width, layers: usize) -> Plan {
         let mut plan = Plan::default();
-        self.embed(&mut plan);
+        self.embed(&mut plan, width);
         self.blocks(&mut plan, width, layers, None);
         plan
     }
@@ -70,7 +71,7 @@ impl<'a> Planner<'a> {
     /// A chunk of a prompt: as [`Planner::prefill`], but of the last block only what it leaves in the KV cache, and its queries.
     pub(super) fn prompt(&self, width: Width) -> Plan {
         let mut plan = Plan::default();
-        self.embed(&mut plan);
+        self.embed(&mut plan, width);
         let last = self.weights.layers.len() - 1;
         self.blocks(&mut plan, width, last, None);
         let layer = &self.weights.layers[last];
@@ -95,7 +96,7 @@ impl<'a> Planner<'a> {
     /// The embedding of one id, prepared for [`Planner::decode`].
     pub(super) fn enter(&self) -> Plan {
         let mut plan = Plan::default();
-        self.embed(&mut plan);
+        self.embed(&mut plan, Width::One);
         if let Some(norm) = self.first_deferred() {
             self.weigh(&mut plan, norm, self.entry_partials());
         }
@@ -116,7 +117,7 @@ impl<'a> Planner<'a> {
         let norm = &self.weights.output_norm;
         let input = match self.prepared_for_head() {
             None => {
-                self.norm(&mut plan, norm, &buffers.residual, &buffers.normed, NormTarget::Rows);
+                self.norm(&mut plan, Width::One, norm, [&buffers.residual, &buffers.normed], NormTarget::Rows, &[]);
                 Input { x: &buffers.normed, norm: None }
             }
             prepared => self.input(&mut plan, Width::One, Some(norm), prepared),
@@ -198,7 +199,7 @@ impl<'a> Planner<'a> {
         self.prepared_for_head().unwrap_or(1)
     }
 
-    fn embed(&self, plan: &mut Plan) {
+    fn embed(&self, plan: &mut Plan, width: Width) {
         let (space, weights) = (self.space, self.weights);
         let buffers = &space.activations;
         let embed = |plan: &mut Plan, table: &Matrix, positions: bool, y: &Buffer| {
@@ -221,7 +222,7 @@ impl<'a> Planner<'a> {
             None => embed(plan, &weights.token_embd, false, &buffers.residual),
             Some(norm) => {
                 embed(plan, &weights.token_embd, false, &buffers.normed);
-                self.norm(plan, norm, &buffers.normed, &buffers.residual, NormTarget::Rows);
+                self.norm(plan, width, norm, [&buffers.normed, &buffers.residual], NormTarget::Rows, &[]);
             }
         }
         if let Some(positions) = &weights.position_embd {

@@ -79,16 +79,14 @@ pub fn forgotten(messages: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kinglet::api::types::PromptTokensDetails;
 
     #[test]
     fn endings_tell_what_was_full() {
-        let usage = |prompt, tokens| Usage::new(prompt, tokens, PromptTokensDetails::default());
-        let length = |prompt, tokens| ending(FinishReason::Length, &usage(prompt, tokens), 100, 4096);
+        let length = |prompt, tokens| ending(FinishReason::Length, &Usage::new(prompt, tokens, 0), 100, 4096);
         assert_eq!(length(50, 100), Some("cut at the longest length"));
         assert_eq!(length(4000, 96), Some("the context is full"));
         assert_eq!(length(50, 99), Some("the GPU has no memory for more"));
-        let usage = usage(50, 100);
+        let usage = Usage::new(50, 100, 0);
         assert_eq!(ending(FinishReason::Stop, &usage, 100, 4096), None);
         assert_eq!(ending(FinishReason::Abort, &usage, 100, 4096), Some("stopped"));
     }

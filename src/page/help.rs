@@ -47,7 +47,7 @@ pub fn advice(name: &str) -> Option<&'static str> {
             "This model's template refuses this conversation: change or clear the system prompt, or begin a new chat."
         }
         "ContextWindowSizeExceededError" => {
-            "This message alone is too long for the model's context: shorten it, or send it in parts."
+            "This message and the system prompt together are too long for the model's context: shorten them, or send the message in parts."
         }
         "WorkerError" => "Reload the page. If that does not help, clear this site's cached files.",
         _ => return None,

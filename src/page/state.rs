@@ -413,7 +413,7 @@ impl State {
             answer.turn.text.set(reply.text().to_owned());
             answer.turn.outcome.set(Outcome::Done {
                 ending: format::ending(finish, &reply.usage, answer.most, context),
-                dropped: reply.usage.prompt_tokens_details.dropped_messages,
+                dropped: reply.dropped_messages,
                 tokens: reply.usage.completion_tokens,
                 per_second: timings.predicted_per_second,
                 first_token_ms: timings.prompt_ms,

@@ -8,7 +8,13 @@ use kinglet::kernels::Tiling;
 #[cfg(not(target_arch = "wasm32"))]
 /// The device under test: the first adapter that the environment offers (`VK_ICD_FILENAMES` chooses the driver).
 pub fn open() -> Gpu {
-    pollster::block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)")
+    let gpu = pollster::block_on(Gpu::open(GpuOptions::default())).expect("a Vulkan adapter (cargo xtask setup installs lavapipe)");
+    // A stage that is about subgroups of one size says so.
+    if let Ok(size) = std::env::var("KINGLET_SUBGROUPS") {
+        let size = size.parse().expect("a number of invocations");
+        assert_eq!(gpu.info().subgroup_sizes, Some([size, size]), "{}", gpu.info().name);
+    }
+    gpu
 }
 
 #[cfg(not(target_arch = "wasm32"))]

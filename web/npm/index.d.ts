@@ -165,9 +165,10 @@ export interface ChatRequest {
   /** The same, by OpenAI's newer name; wins. */
   max_completion_tokens?: number | null;
   /**
-   * What happens to a conversation that leaves no room for an answer (of `max_tokens`, or of 512) in the context: `"auto"` leaves out its oldest
-   * turns, in steps of a quarter of the context, so that what stays need not be read again each time; `"disabled"` (default) refuses one that
-   * does not fit.
+   * What happens to a conversation that leaves no room in the context for an answer (of `max_tokens` or of 512, but a quarter of the context at
+   * most). `"auto"` leaves out its oldest turns, in steps of a quarter of the context, so that what stays need not be read again each time. A turn
+   * is a user's message with what follows it and the system messages right before it. Leading system messages and the last turn always stay;
+   * if they are too long by themselves, or with `"disabled"` (default) the whole conversation is, that is a `ContextWindowSizeExceededError`.
    */
   truncation?: "auto" | "disabled" | null;
 }
@@ -188,6 +189,8 @@ export interface ChatCompletion {
   choices: [{ index: 0; message: { role: "assistant"; content: string }; finish_reason: FinishReason; logprobs: null }];
   usage: Usage;
   timings: Timings;
+  /** Messages that `truncation` left out: the first so many behind the leading system messages. */
+  dropped_messages: number;
 }
 
 export interface ChatCompletionChunk {
@@ -202,6 +205,8 @@ export interface ChatCompletionChunk {
   usage?: Usage;
   /** In the chunk that carries the finish reason. */
   timings?: Timings;
+  /** In the same: messages that `truncation` left out. */
+  dropped_messages?: number;
 }
 
 export interface Usage {
@@ -209,8 +214,8 @@ export interface Usage {
   prompt_tokens: number;
   completion_tokens: number;
   total_tokens: number;
-  /** Tokens whose keys and values were still in the KV cache; and messages that `truncation` left out. */
-  prompt_tokens_details: { cached_tokens: number; dropped_messages: number };
+  /** Tokens whose keys and values were still in the KV cache. */
+  prompt_tokens_details: { cached_tokens: number };
 }
 
 /** llama-server's timings, in milliseconds and tokens per second. */

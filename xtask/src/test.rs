@@ -45,6 +45,15 @@ const SPECIAL: [&str; 3] = ["gpu_", "model_", "e2e_"];
 /// Unit tests of the rooms that need a GPU.
 const GPU_ROOMS: &str = "test(/^(gpu|kernels)::/)";
 
+/// Kernels whose lanes exchange what they have, but those tests that go through every format or take as long.
+const OF_LANES: &str = "(binary(/^gpu_(attention|finish|matmul|matvec|norms|outcomes|small_kernels)$/) and \
+    not test(/^(odd_shapes_of_every_format|every_number_of_vectors|caches_in_blocks|decode_of_every|soft_caps)/))";
+
+/// Lavapipe with vectors of 512 bits has subgroups of 16, like what real GPUs have larger than what exchanges. Its cache of compiled kernels does not
+/// tell them from others.
+const WIDE: &[(&str, &str)] =
+    &[("LP_NATIVE_VECTOR_WIDTH", "512"), ("MESA_SHADER_CACHE_DISABLE", "true"), ("KINGLET_SUBGROUPS", "16")];
+
 /// What a very slow GPU has time for of the real model.
 const SHORT: &str = "(binary(model_tiers) and test(/^short/))";
 
@@ -66,7 +75,7 @@ pub fn run(options: Options) -> Result<bool> {
     let lavapipe = tools::lavapipe_icd();
     if wants(Only::Unit) {
         let filter = binaries(&SPECIAL).map_or("all()".to_owned(), |special| format!("not ({special})"));
-        let run = || nextest(&filter, lavapipe.as_deref(), None);
+        let run = || nextest(&filter, lavapipe.as_deref(), None, &[]);
         stage(&mut summary, "native", run);
         stage(&mut summary, "the page's parts", page);
     }
@@ -77,9 +86,13 @@ pub fn run(options: Options) -> Result<bool> {
             None => "native, GPU (this machine's)",
         };
         stage(&mut summary, name, || match binaries(first) {
-            Some(filter) => nextest(&filter, lavapipe.as_deref(), Some(1)),
+            Some(filter) => nextest(&filter, lavapipe.as_deref(), Some(1), &[]),
             None => Ok(Outcome::Nothing("no tests/gpu_*.rs yet")),
         });
+        if !options.fast && lavapipe.is_some() {
+            let run = || nextest(OF_LANES, lavapipe.as_deref(), Some(1), WIDE);
+            stage(&mut summary, "native, GPU (lavapipe, subgroups of 16)", run);
+        }
         // What a second adapter can show: kernels, the GPU room, and a few tokens of the model at tier C.
         if !options.fast {
             stage(&mut summary, "native, GPU (SwiftShader)", || {
@@ -87,7 +100,7 @@ pub fn run(options: Options) -> Result<bool> {
                     return Ok(Outcome::Impossible("no SwiftShader here: it comes with Chromium"));
                 };
                 let gpu = binaries(&SPECIAL[..1]).map_or(String::new(), |gpu| format!("{gpu} or "));
-                nextest(&format!("{gpu}{GPU_ROOMS} or {SHORT}"), Some(&icd), Some(1))
+                nextest(&format!("{gpu}{GPU_ROOMS} or {SHORT}"), Some(&icd), Some(1), &[])
             });
         }
     }
@@ -156,9 +169,10 @@ fn nextest_command(verb: &str, filter: &str, icd: Option<&Path>) -> Command {
     command
 }
 
-/// Runs what the filter chooses, on the given Vulkan driver, on so many threads.
-fn nextest(filter: &str, icd: Option<&Path>, threads: Option<u32>) -> Result<Outcome> {
+/// Runs what the filter chooses, on the given Vulkan driver, on so many threads, in this environment.
+fn nextest(filter: &str, icd: Option<&Path>, threads: Option<u32>, environment: &[(&str, &str)]) -> Result<Outcome> {
     let mut run = nextest_command("run", filter, icd);
+    run.envs(environment.iter().copied());
     if let Some(threads) = threads {
         run.args(["--test-threads", &threads.to_string()]);
     }
