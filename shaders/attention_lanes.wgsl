@@ -136,7 +136,7 @@ fn put(values: mat2x4<f32>, total: f32, row: u32, head: u32, unit: u32) {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let head = workgroup.y;
-  // The last rows see most keys: they come first, so that nobody waits for them at the end.
+  // The last rows see most keys: they come first, so that nobody waits for them at the end. There are exactly as many workgroups as tiles.
   let tile = (step.rows - 1u) / TILE_ROWS - workgroup.x;
   let keys = (head / HEADS_PER_KV) * CAPACITY;
   let position = step.position - FIRST;

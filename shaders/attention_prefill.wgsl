@@ -134,7 +134,7 @@ fn shared_sum(own: vec4<f32>, i: u32, j: u32) -> vec4<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let head = workgroup.y;
-  // The last rows see most keys: they come first, so that nobody waits for them at the end.
+  // The last rows see most keys: they come first, so that nobody waits for them at the end. There are exactly as many workgroups as tiles.
   let first_row = ((step.rows - 1u) / TILE_ROWS - workgroup.x) * TILE_ROWS;
   let keys = (head / HEADS_PER_KV) * CAPACITY;
   let position = step.position - FIRST;

@@ -34,7 +34,7 @@ fn requests_are_answered_one_by_one_and_can_be_aborted() {
         "window.result = null;
          (async () => {
            const { Kinglet } = await import('/web/npm/dist/index.js');
-           const engine = await Kinglet.load('/models/SmolLM2-135M-Instruct.Q4_1.gguf');
+           const engine = await Kinglet.load('/models/SmolLM2-135M-Instruct.Q4_1.gguf', { context: 512 });
            const ask = (content, more = {}, options = {}) => engine.chat.completions.create(
              { messages: [{ role: 'user', content }], temperature: 0, max_tokens: 6, ...more }, options);
            const [a, b] = await Promise.all([ask('What is gravity?'), ask('Name a fruit.')]);
@@ -48,9 +48,17 @@ fn requests_are_answered_one_by_one_and_can_be_aborted() {
            const after = await ask('What is gravity?');
            let refused = '';
            try { await ask('x', { temperature: -1 }); } catch (error) { refused = error.name; }
+           const messages = [{ role: 'user', content: 'word '.repeat(600) }, { role: 'assistant', content: 'Yes.' },
+             { role: 'user', content: 'What is gravity?' }];
+           let full = '';
+           try { await ask('', { messages, stream: true }); } catch (error) { full = error.name; }
+           const late = await ask('', { messages, truncation: 'auto' });
+           let dropped = null;
+           for await (const chunk of await ask('', { messages, truncation: 'auto', stream: true })) dropped = chunk.dropped_messages ?? dropped;
            const text = (reply) => reply.choices[0].message.content;
            window.result = { a: text(a), b: text(b), again: text(again), after: text(after), usage: a.usage, reason: a.choices[0].finish_reason,
-             object: a.object, pieces, aborted, refused, info: engine.info };
+             object: a.object, pieces, aborted, refused, full, late: text(late), dropped: [a.dropped_messages, late.dropped_messages, dropped],
+             info: engine.info };
            await engine.unload();
          })().catch((error) => { window.result = { failed: `${error.name}: ${error.message}` }; });",
     );
@@ -68,6 +76,8 @@ fn requests_are_answered_one_by_one_and_can_be_aborted() {
     let pieces = result["pieces"].as_u64().unwrap();
     assert!((3..=5).contains(&pieces), "{pieces} pieces came although the third asked to stop");
     assert_eq!(result["refused"], "InvalidRequestError");
+    assert_eq!(result["full"], "ContextWindowSizeExceededError", "before there is a stream");
+    assert_eq!((&result["late"], &result["dropped"]), (&result["a"], &serde_json::json!([0, 2, 2])));
     let info = &result["info"];
     assert_eq!((&info["quantization"], &info["parameters"]), (&"Q4_1".into(), &134_515_008.into()), "{info}");
     // Chromium's SwiftShader has them.

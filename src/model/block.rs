@@ -180,7 +180,7 @@ impl<'a> Planner<'a> {
         let (space, buffers) = (self.space, &self.space.activations);
         let Some((last, before)) = space.cache.layer(index, self.segment).split_last() else { return };
         let capabilities = self.gpu.capabilities();
-        let variant = self.tuning.attention(self.config, space.cache.kv_type);
+        let variant = self.tuning.attention_of(self.config, space.cache.kv_type);
         let run = space.cache.run(variant.run);
         let of = |kv: &Kv| Attention {
             run,

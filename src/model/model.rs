@@ -100,19 +100,19 @@ impl Model {
         &self.config
     }
 
-    /// Which variants its products run as.
+    /// Which variants its products and its attention run as.
     pub fn tuning(&self) -> &Tuning {
         &self.tuning
-    }
-
-    /// Which variant its attention runs as.
-    pub fn attention(&self) -> AttentionVariant {
-        self.tuning.attention(&self.config, self.kv_type())
     }
 
     /// Where these come from.
     pub fn tuned_by(&self) -> TunedBy {
         self.tuned_by
+    }
+
+    /// Which variant its attention runs as.
+    pub fn attention(&self) -> AttentionVariant {
+        self.tuning.attention_of(&self.config, self.kv_type())
     }
 
     /// Positions that a sequence can have.

@@ -1,4 +1,4 @@
-//! Self-tuning: runs the candidates for each of a model's products on the device and keeps the quickest.
+//! Self-tuning: runs the candidates for each of a model's products, and for its attention, on the device and keeps the quickest.
 //!
 //! A candidate is timed by the GPU's own timestamps where there are any, else by the clock. Within the budget the products that a step spends
 //! most bytes on come first; what is left waits for the next load.
@@ -8,7 +8,7 @@ use super::cache::Segment;
 use super::config::ModelConfig;
 use super::tuning::{AttentionShape, Measure, ProductShape, TunedBy, Tuning, TuningOptions};
 use super::weights::Weights;
-use crate::gpu::{Binding, Buffer, Capabilities, Dispatch, Gpu, GpuError, Plan, Span};
+use crate::gpu::{Buffer, Capabilities, Dispatch, Gpu, GpuError, Plan, Span};
 use crate::kernels::{
     Arithmetic, Attention, Finish, Format, KvType, Matmul, MatmulVariant, Matvec, MatvecVariant, Outcome, Step, Tiling,
 };
@@ -19,9 +19,9 @@ use web_time::Instant;
 const BUDGET_S: f64 = 0.3;
 /// Seconds after which nothing more is begun, whatever they went to: compiling candidates takes time too.
 const PATIENCE_S: f64 = 3.0;
-/// Token rows that matmuls and attention are measured with,
+/// Token rows that matmuls and attention are measured with.
 const TOKENS: u32 = 256;
-/// and positions before them that these attend to: the second chunk of a prompt.
+/// Positions before the rows that attention is measured with: they are a prompt's second chunk.
 const BEFORE: u32 = 256;
 /// Seconds that the runs which are compared take at least, by timestamps, which browsers round to 100 µs,
 const STAMPED_S: f64 = 1.5e-3;
@@ -103,7 +103,8 @@ pub(super) fn kernel_set() -> u64 {
     };
     let attentions = attentions(Tiling::Shared, all, 8)
         .into_iter()
-        .flat_map(|tiling| KvType::ALL.map(|kv_type| of(kv_type).prefill(all, tiling).shader.wgsl));
+        .flat_map(|tiling| [(tiling, all), (tiling, Capabilities { f16: true, ..all })])
+        .flat_map(|(tiling, features)| KvType::ALL.map(|kv_type| of(kv_type).prefill(features, tiling).shader.wgsl));
     texts.chain(attentions).fold(0xcbf2_9ce4_8422_2325 ^ RULES, |hash, text| {
         text.bytes().fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     })
@@ -193,18 +194,25 @@ pub async fn tune(
     products.retain(|(shape, _)| tuning.shapes.iter().all(|(known, _)| known != shape));
     let shape = AttentionShape::new(config, kv_type);
     let least_subgroup = info.subgroup_sizes.map_or(4, |[least, _]| least);
-    let tilings = attentions(tuning.attention(config, kv_type).tiling, capabilities, least_subgroup);
-    let attention = tilings.len() > 1 && tuning.attentions.iter().all(|(known, _)| *known != shape);
+    let tilings = attentions(tuning.attention_of(config, kv_type).tiling, capabilities, least_subgroup);
+    let attention = tilings.len() > 1 && tuning.attention_tilings.iter().all(|(known, _)| *known != shape);
     if products.is_empty() && !attention {
         return Ok((tuning, tuned_by));
     }
     let mut watch = Stopwatch::new(gpu, stop).await?;
     let int8 = capabilities.int8_dot && !options.exact;
-    if measure_products(&mut watch, products, &mut tuning, int8).await? {
+    let some = measure_products(&mut watch, products, &mut tuning, int8).await?;
+    if some {
         tuned_by = TunedBy::Measured;
     }
-    if attention && let Some(best) = measure_attention(&mut watch, tilings, &measured_attention(config, kv_type)).await? {
-        tuning.attentions.push((shape, best));
+    // Where all products are known, this is what the load brings.
+    let must = !some;
+    if attention
+        && !stop()
+        && (must || !watch.is_over())
+        && let Some(best) = measure_attention(&mut watch, tilings, &measured_attention(config, kv_type), must).await?
+    {
+        tuning.attention_tilings.push((shape, best));
         tuned_by = TunedBy::Measured;
     }
     Ok((tuning, tuned_by))
@@ -272,7 +280,7 @@ async fn measure_products(
     Ok(measured)
 }
 
-/// Attention as it is measured: of a prompt's second chunk.
+/// Attention as it is measured: that of layer 0 in a prompt's second chunk.
 fn measured_attention(config: &ModelConfig, kv_type: KvType) -> Attention {
     let positions = BEFORE + TOKENS;
     attention(config, 0, positions, Segment { first: 0, positions }, kv_type)
@@ -283,23 +291,38 @@ async fn measure_attention(
     watch: &mut Stopwatch<'_>,
     tilings: Vec<Tiling>,
     attention: &Attention,
+    must: bool,
 ) -> Result<Option<Tiling>, GpuError> {
     let gpu = watch.gpu;
     let Attention { heads, kv_heads, head_dim, capacity, kv_type, .. } = *attention;
     let rows = 4 * u64::from(TOKENS) * u64::from(heads * head_dim);
     let cache = kv_type.bytes(capacity, kv_heads, head_dim);
-    let sizes = [("tuning: queries", rows), ("tuning: keys", cache), ("tuning: values", cache), ("tuning: attended", rows)];
-    let Some(buffers) = room(gpu, sizes).await? else { return Ok(None) };
+    let sizes = [
+        ("tuning: queries", rows),
+        ("tuning: keys", cache),
+        ("tuning: values", cache),
+        ("tuning: attended", rows),
+        ("tuning: carried", attention.carried_bytes(TOKENS)),
+    ];
+    let Some([q, k, v, y, carried]) = room(gpu, sizes).await? else { return Ok(None) };
     let step = gpu.upload("tuning: step", &[Step { position: BEFORE, rows: TOKENS, drawn: 0, token: 0 }])?;
-    let bindings: Vec<Binding> = buffers.iter().chain([&step]).map(Buffer::whole).collect();
+    let bindings = [&q, &k, &v, &y, &step, &carried].map(Buffer::whole);
     let plan_of = |tiling: &Tiling| {
         let mut plan = Plan::default();
-        plan.push(gpu, &attention.prefill(gpu.capabilities(), *tiling), &bindings);
+        plan.push(gpu, &attention.prefill(gpu.capabilities(), *tiling), &bindings[..5]);
         plan
     };
-    // Where all products are known, this is what the load brings.
-    let must = watch.spent == 0.0;
-    watch.quickest(tilings, &plan_of, Span { position: BEFORE, rows: TOKENS }, must).await
+    let best = watch.quickest(tilings, &plan_of, Span { position: BEFORE, rows: TOKENS }, must).await?;
+    let Some(best) = best else { return Ok(None) };
+    // With a cache of several segments its kernels are a little different: a device that refuses those must not be left with them.
+    let others = gpu.attempt(async || {
+        let later = Attention { first: BEFORE, capacity: capacity - BEFORE, ..*attention };
+        for kernel in [attention.prefill_more(gpu.capabilities(), best), later.prefill(gpu.capabilities(), best)] {
+            Plan::default().push(gpu, &kernel, &bindings);
+        }
+        Ok(())
+    });
+    Ok(Some(unless_refused(others.await)?.map_or(Tiling::Shared, |()| best)))
 }
 
 /// Buffers to measure with. Where there is no room for them, there is nothing wrong with the model.

@@ -1,4 +1,4 @@
-//! Which variant each of a model's products runs as on a device: from a table, or measured by [`super::tuner`].
+//! Which variant each of a model's products, and its attention, runs as on a device: from a table, or measured by [`super::tuner`].
 
 use super::config::ModelConfig;
 use super::weights::Weights;
@@ -35,14 +35,14 @@ pub struct AttentionShape {
 pub struct Tuning {
     /// For all that are not among `shapes`.
     pub start: Variants,
-    /// Of attention that is not among `attentions`; `None`, as in what is stored, for the table's.
+    /// Of attention that is not among `attention_tilings`; `None`, as in what is stored, for the table's.
     #[serde(skip)]
     pub attention: Option<AttentionVariant>,
     /// Products that were measured.
     pub shapes: Vec<(ProductShape, Variants)>,
     /// Attention of many rows that was measured.
     #[serde(default)]
-    pub attentions: Vec<(AttentionShape, Tiling)>,
+    pub attention_tilings: Vec<(AttentionShape, Tiling)>,
 }
 
 /// Where a model's [`Tuning`] comes from.
@@ -69,7 +69,7 @@ impl TunedBy {
     }
 }
 
-/// On which devices products are measured.
+/// On which devices products and attention are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Measure {
     /// On none.
@@ -87,7 +87,7 @@ pub enum Measure {
 pub struct TuningOptions {
     /// What was measured before on this device with these kernels ([`Tuning::key`]).
     pub stored: Option<Tuning>,
-    /// Whether products that are not in it are measured.
+    /// Whether what is not in it is measured.
     pub measure: Measure,
     /// Products of inputs in f32 only.
     pub exact: bool,
@@ -179,7 +179,7 @@ impl Tuning {
             Tiling::Shared => true,
             Tiling::Rows { lanes } => capabilities.subgroups && (lanes == 4 || lanes == 8 && least >= 8),
         };
-        self.attentions.retain(|(_, measured)| tiling(*measured));
+        self.attention_tilings.retain(|(_, measured)| tiling(*measured));
         let wanted = self.attention.unwrap_or(attention);
         self.attention = Some(AttentionVariant {
             tiling: if tiling(wanted.tiling) { wanted.tiling } else { attention.tiling },
@@ -200,9 +200,9 @@ impl Tuning {
     }
 
     /// The variant of a model's attention.
-    pub fn attention(&self, config: &ModelConfig, kv_type: KvType) -> AttentionVariant {
+    pub fn attention_of(&self, config: &ModelConfig, kv_type: KvType) -> AttentionVariant {
         let (shape, start) = (AttentionShape::new(config, kv_type), self.attention.unwrap_or_default());
-        let measured = self.attentions.iter().find(|(known, _)| *known == shape);
+        let measured = self.attention_tilings.iter().find(|(known, _)| *known == shape);
         AttentionVariant { tiling: measured.map_or(start.tiling, |(_, tiling)| *tiling), ..start }
     }
 
@@ -295,10 +295,10 @@ mod tests {
         assert_eq!(Tuning::default().checked(&info, all).attention, Tuning::table(&info, all).attention);
         let config = llama(2, 576, 1536, 9, 3, 49_152);
         for (measured, expected) in [(rows(4), rows(4)), (rows(8), Tiling::Shared)] {
-            let attentions = vec![(AttentionShape::new(&config, KvType::F16), measured)];
-            let checked = Tuning { attentions, ..Tuning::default() }.checked(&info, all);
-            assert_eq!(checked.attention(&config, KvType::F16).tiling, expected);
-            assert_eq!(checked.attention(&config, KvType::F32).tiling, Tiling::Shared, "that was not measured");
+            let attention_tilings = vec![(AttentionShape::new(&config, KvType::F16), measured)];
+            let checked = Tuning { attention_tilings, ..Tuning::default() }.checked(&info, all);
+            assert_eq!(checked.attention_of(&config, KvType::F16).tiling, expected);
+            assert_eq!(checked.attention_of(&config, KvType::F32).tiling, Tiling::Shared, "that was not measured");
         }
         for (workgroup, spread) in [(0, 1), (48, 1), (512, 1), (64, 3)] {
             let matvec = MatvecVariant { workgroup, spread, ..MatvecVariant::default() };

@@ -111,9 +111,11 @@ impl Case {
     pub fn prefill(&mut self, gpu: &Gpu) {
         let [k, v] = self.caches(gpu);
         let q = gpu.upload("q", &self.q).unwrap();
-        let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
-        let bindings = [&q, &k, &v, &y, &step(gpu, self.span)].map(Buffer::whole);
+        let step = step(gpu, self.span);
         for tiling in tilings(gpu) {
+            // A new one each time, so that nobody finds what another wrote.
+            let y = gpu.upload("y", &vec![UNTOUCHED; self.q.len() + 8]).unwrap();
+            let bindings = [&q, &k, &v, &y, &step].map(Buffer::whole);
             let actual = run(gpu, &self.kernel.prefill(gpu.capabilities(), tiling), &bindings, self.span, &y);
             self.compare(gpu, &format!("prefill by {tiling:?}"), &actual);
         }

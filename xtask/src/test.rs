@@ -46,7 +46,7 @@ const SPECIAL: [&str; 3] = ["gpu_", "model_", "e2e_"];
 const GPU_ROOMS: &str = "test(/^(gpu|kernels)::/)";
 
 /// Kernels whose lanes exchange what they have, but those tests that go through every format or take as long.
-const OF_LANES: &str = "(binary(/^gpu_(attention|finish|matmul|matvec|norms|outcomes|small_kernels)$/) and \
+const OF_LANES: &str = "(binary(/^gpu_(attention|experts|finish|matmul|matvec|norms|outcomes|segments|small_kernels)$/) and \
     not test(/^(odd_shapes_of_every_format|every_number_of_vectors|caches_in_blocks|decode_of_every|soft_caps)/))";
 
 /// Lavapipe with vectors of 512 bits has subgroups of 16, like what real GPUs have larger than what exchanges. Its cache of compiled kernels does not
