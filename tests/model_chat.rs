@@ -2,7 +2,6 @@
 
 #[path = "common/ggufwriter.rs"]
 mod ggufwriter;
-#[allow(dead_code, reason = "only the GPU is wanted here")]
 #[path = "common/gpu.rs"]
 mod gpu;
 #[allow(dead_code, reason = "only its type of weights is used here")]

@@ -4,7 +4,7 @@ use super::request::Truncation;
 use crate::engine::{AbortSignal, Engine, Error, GenerateParams, Generation};
 use crate::gpu::GpuError;
 use crate::text::{Message, RenderOptions};
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 /// Tokens that are kept free for an answer, if its length is not limited and the context is not small.
 const ANSWER_TOKENS: u32 = 512;
@@ -93,11 +93,13 @@ fn fit(
     // By turns that are left out; what is asked for once is encoded once.
     let mut encoded: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
     let mut without = |turns: usize| -> Result<usize, Error> {
-        if !encoded.contains_key(&turns) {
-            let kept = [&messages[..opening], &messages[cuts[turns]..]].concat();
-            encoded.insert(turns, encode_chat(engine, &kept, options)?);
-        }
-        Ok(encoded[&turns].len())
+        Ok(match encoded.entry(turns) {
+            Entry::Occupied(known) => known.get().len(),
+            Entry::Vacant(new) => {
+                let kept = [&messages[..opening], &messages[cuts[turns]..]].concat();
+                new.insert(encode_chat(engine, &kept, options)?).len()
+            }
+        })
     };
     let turns = match truncation {
         Truncation::Disabled => 0,
