@@ -53,8 +53,10 @@ fn what_is_measured_is_kept_and_changes_no_answer() {
         assert_eq!(measured.model().tuned_by(), TunedBy::Measured);
         // What one load has no time for, the next ones measure.
         let mut tuning = measured.model().tuning().clone();
+        let mut loads = 0;
         while measured.model().tuned_by() == TunedBy::Measured {
-            assert!(tuning.shapes.len() < 100 && tuning.attention_tilings.len() < 2, "{tuning:?}");
+            loads += 1;
+            assert!(loads < 30, "{tuning:?}");
             measured = load(&gpu, everywhere(&tuning));
             assert!(measured.model().tuning().shapes.starts_with(&tuning.shapes));
             tuning = measured.model().tuning().clone();
