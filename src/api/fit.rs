@@ -115,8 +115,8 @@ fn fit(
     Ok(FittedChat { ids: encoded.remove(&turns).unwrap_or_default(), dropped: cuts[turns] - opening, room })
 }
 
-/// How many system messages lead, and where what stays behind them may begin: at the first message, or where another turn than the first does. A turn is
-/// a user's message with all that follows and the system messages right before it.
+/// How many system messages lead, and where what stays behind them may begin: at the first message, or where another turn than the first does.
+/// A turn is a user's message with all that follows and the system messages right before it.
 fn cuts(messages: &[Message]) -> (usize, Vec<usize>) {
     let is = |at: usize, role: &str| messages[at].role == role;
     let opening = (0..messages.len()).take_while(|&at| is(at, "system")).count();

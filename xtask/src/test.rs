@@ -49,8 +49,8 @@ const GPU_ROOMS: &str = "test(/^(gpu|kernels)::/)";
 const OF_LANES: &str = "(binary(/^gpu_(attention|experts|finish|matmul|matvec|norms|outcomes|segments|small_kernels)$/) and \
     not test(/^(odd_shapes_of_every_format|every_number_of_vectors|caches_in_blocks|decode_of_every|soft_caps)/))";
 
-/// Lavapipe with vectors of 512 bits has subgroups of 16, like what real GPUs have larger than what exchanges. Its cache of compiled kernels does not
-/// tell them from others.
+/// Lavapipe with vectors of 512 bits has subgroups of 16: like real GPUs' they are larger than the groups that exchange. Its cache of compiled
+/// kernels does not tell them from others.
 const WIDE: &[(&str, &str)] =
     &[("LP_NATIVE_VECTOR_WIDTH", "512"), ("MESA_SHADER_CACHE_DISABLE", "true"), ("KINGLET_SUBGROUPS", "16")];
 
@@ -91,7 +91,7 @@ pub fn run(options: Options) -> Result<bool> {
         });
         if !options.fast && lavapipe.is_some() {
             let run = || nextest(OF_LANES, lavapipe.as_deref(), Some(1), WIDE);
-            stage(&mut summary, "native, GPU (lavapipe, subgroups of 16)", run);
+            stage(&mut summary, "native, GPU (subgroups of 16)", run);
         }
         // What a second adapter can show: kernels, the GPU room, and a few tokens of the model at tier C.
         if !options.fast {
