@@ -54,6 +54,14 @@ const OF_LANES: &str = "(binary(/^gpu_(attention|experts|finish|matmul|matvec|no
 const WIDE: &[(&str, &str)] =
     &[("LP_NATIVE_VECTOR_WIDTH", "512"), ("MESA_SHADER_CACHE_DISABLE", "true"), ("KINGLET_SUBGROUPS", "16")];
 
+/// AVX-512: what lavapipe makes of [`WIDE`] without it was never tried.
+fn has_wide_vectors() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// What a very slow GPU has time for of the real model.
 const SHORT: &str = "(binary(model_tiers) and test(/^short/))";
 
@@ -90,8 +98,10 @@ pub fn run(options: Options) -> Result<bool> {
             None => Ok(Outcome::Nothing("no tests/gpu_*.rs yet")),
         });
         if !options.fast && lavapipe.is_some() {
-            let run = || nextest(OF_LANES, lavapipe.as_deref(), Some(1), WIDE);
-            stage(&mut summary, "native, GPU (subgroups of 16)", run);
+            stage(&mut summary, "native, GPU (subgroups of 16)", || match has_wide_vectors() {
+                true => nextest(OF_LANES, lavapipe.as_deref(), Some(1), WIDE),
+                false => Ok(Outcome::Impossible("this CPU has no vectors of 512 bits")),
+            });
         }
         // What a second adapter can show: kernels, the GPU room, and a few tokens of the model at tier C.
         if !options.fast {
