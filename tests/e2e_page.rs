@@ -1,15 +1,28 @@
 //! The real page in a real browser with the real model: what a user sees, held against the native program and the golden.
 
+#[path = "common/ggufwriter.rs"]
+mod ggufwriter;
 #[path = "common/golden.rs"]
 mod golden;
+#[path = "common/gpu.rs"]
+mod gpu;
 #[path = "common/models.rs"]
 mod models;
+#[allow(dead_code, reason = "only its type of weights is used here")]
+#[path = "common/reference.rs"]
+mod reference;
+#[path = "common/tiny.rs"]
+mod tiny;
 #[path = "common/webdriver.rs"]
 mod webdriver;
+#[path = "common/weights.rs"]
+mod weights;
 
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+use tiny::Tiny;
 use webdriver::{Browser, Setup, serve};
 
 const MINUTES: Duration = Duration::from_secs(20 * 60);
@@ -30,6 +43,20 @@ fn native_text(model: &std::path::Path, tokens: usize) -> Option<String> {
     Some(reply["text"].as_str().unwrap().to_owned())
 }
 
+fn send(browser: &Browser, text: &str) {
+    browser.run(&format!(
+        "const box = document.querySelector('[data-testid=composer]');
+         Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, '{text}');
+         box.dispatchEvent(new Event('input', {{ bubbles: true }}));"
+    ));
+    browser.wait(
+        "the send button",
+        MINUTES,
+        "const send = document.querySelector('[data-testid=send]'); return send && !send.disabled",
+    );
+    browser.run("document.querySelector('[data-testid=send]').click()");
+}
+
 #[test]
 fn the_page_loads_the_model_and_answers_like_the_native_program() {
     let (Some(setup), Some(model)) = (Setup::from_env(), models::path("smollm2-135m")) else { return };
@@ -46,17 +73,7 @@ fn the_page_loads_the_model_and_answers_like_the_native_program() {
         "return !!document.querySelector('[data-testid=progress]') || document.body.dataset.state == 'ready'",
     );
     browser.wait("the model", MINUTES, "return document.body.dataset.state == 'ready'");
-    browser.run(
-        "const box = document.querySelector('[data-testid=composer]');
-         Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, 'What is gravity?');
-         box.dispatchEvent(new Event('input', { bubbles: true }));",
-    );
-    browser.wait(
-        "the send button",
-        MINUTES,
-        "const send = document.querySelector('[data-testid=send]'); return send && !send.disabled",
-    );
-    browser.run("document.querySelector('[data-testid=send]').click()");
+    send(&browser, "What is gravity?");
 
     let golden = golden::text();
     let wanted = golden.len().max(native.as_ref().map_or(0, String::len));
@@ -84,6 +101,40 @@ fn the_page_loads_the_model_and_answers_like_the_native_program() {
         assert!(facts.as_str().unwrap().contains(fact), "no {fact:?} in {facts}");
     }
     browser.screenshot("answered.png");
+}
+
+/// With a tiny random model, whose context is soon full.
+#[test]
+fn a_conversation_that_outgrows_the_context_goes_on_and_says_so() {
+    let Some(setup) = Setup::from_env() else { return };
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("e2e_small");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("small.gguf"), Tiny { context: 256, ..Tiny::default() }.build(7).0).unwrap();
+    let address = serve(&[("/models/", folder), ("/", setup.dist.clone())]);
+    let browser = Browser::open(&setup);
+    browser.go(&format!("{address}/?temperature=0&model=/models/small.gguf&autoload=1"));
+    browser.wait("the model", MINUTES, "return document.body.dataset.state == 'ready'");
+    let mut told = String::new();
+    for turn in 1..=12 {
+        send(&browser, "Tell me more about the weather in the mountains.");
+        let answered = format!(
+            "return document.body.dataset.state == 'ready' && document.querySelectorAll('[data-testid=message-assistant]').length == {turn}"
+        );
+        browser.wait("an answer", MINUTES, &answered);
+        told = browser
+            .run("return [...document.querySelectorAll('[data-testid=tok-per-s]')].pop().innerText")
+            .as_str()
+            .unwrap()
+            .into();
+        assert!(told.contains("tok"), "an answer and no error: {told:?}");
+        if told.contains("forgotten") {
+            break;
+        }
+    }
+    browser.screenshot("forgotten.png");
+    assert!(told.contains("messages are forgotten"), "{told}");
+    let problems = browser.run("return document.querySelectorAll('[data-testid=problem]').length");
+    assert_eq!(problems, 0);
 }
 
 #[test]

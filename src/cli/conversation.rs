@@ -43,8 +43,8 @@ impl Conversation {
         Ok(api::encode_chat(engine, &self.messages(user), &options())?)
     }
 
-    /// Answers `user`, without the oldest turns where there is no room for them; forgets these, and remembers the answer, unless it was stopped before
-    /// its first word, which leaves nothing to go on from.
+    /// Answers `user`, without the oldest turns where there is no room for them. Forgets these, and remembers the answer, unless it was stopped
+    /// before its first word, which leaves nothing to go on from.
     pub fn answer(
         &mut self,
         engine: &mut Engine,
